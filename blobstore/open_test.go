@@ -1,0 +1,149 @@
+package blobstore_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wpd-io/wpd/blobstore"
+	"github.com/wpd-io/wpd/blobstore/blobtest"
+)
+
+func TestOpenErrors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ url, want string }{
+		{"", "no scheme"},
+		{"/var/lib/wpd", "no scheme"},
+		{"ftp://x", `unknown scheme "ftp"`},
+		{"file://var/lib/wpd", "three slashes"},
+		{"file:relative", "absolute path"},
+		{"file://", "absolute path"},
+		{"file:///tmp/x?create_dir=1", "no parameter"},
+		{"file://" + file, "not a directory"},
+		{"file://" + file + "/below", "not a directory"},
+		{"mem://name", "takes no name"},
+		{"s3://", "no bucket name"},
+		{"s3://bucket/path", "?prefix=path/"},
+		{"gs://", "no bucket name"},
+		{"s3://bucket?prefix=a", "does not end with a slash"},
+		{"mem://?prefix=../x/", "has a part .."},
+		{"s3://bucket?nonsense=1", "nonsense"},
+		{"s3://user:secret@%zz", "open bucket"},
+		{"s3://bucket?region=x;y", "open bucket"},
+	} {
+		b, err := blobstore.Open(t.Context(), c.url, blobstore.Options{})
+		if err == nil {
+			t.Errorf("Open(%q) succeeded: %v", c.url, b.Close())
+			continue
+		}
+		if !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("Open(%q) = %v, want %q in it", c.url, err, c.want)
+		}
+	}
+}
+
+func TestOpenPrefix(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "bucket")
+	open := func(query string) *blobstore.Bucket {
+		b, err := blobstore.Open(t.Context(), "file://"+dir+query, blobstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = b.Close() })
+		return b
+	}
+	part, whole := open("?prefix=p/q/"), open("")
+	if err := part.Create(t.Context(), "k", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := whole.Create(t.Context(), "other", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		b    *blobstore.Bucket
+		want []string
+	}{{part, []string{"k"}}, {whole, []string{"other", "p/q/k"}}} {
+		var got []string
+		for key, err := range c.b.List(t.Context(), "", "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, key)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s lists %q, want %q", c.b.URL(), got, c.want)
+		}
+	}
+	if want := "file://" + dir + "?prefix=p/q/"; part.URL() != want {
+		t.Errorf("URL() = %q, want %q", part.URL(), want)
+	}
+}
+
+// broken is a store with one promise broken.
+type broken struct {
+	*blobtest.Mem
+	how string
+}
+
+func (b broken) Create(ctx context.Context, key string, parts [][]byte) error {
+	if b.how == "lost" {
+		return nil
+	}
+	err := b.Mem.Create(ctx, key, parts)
+	if err == nil {
+		return nil
+	}
+	body := slices.Concat(parts...)
+	switch b.how {
+	case "overwrites":
+		b.Put(key, body)
+		return nil
+	case "overwrites and says so":
+		b.Put(key, body)
+	case "ignores":
+		return nil
+	}
+	return err
+}
+
+func (b broken) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+	if b.how == "unlisted" {
+		return func(func(string, error) bool) {}
+	}
+	return b.Mem.List(ctx, prefix, after)
+}
+
+func (b broken) Delete(ctx context.Context, key string) error {
+	if b.how == "undead" {
+		return nil
+	}
+	return b.Mem.Delete(ctx, key)
+}
+
+func TestProbe(t *testing.T) {
+	for how, promise := range map[string]string{
+		"": "", "lost": "as soon as it was created", "overwrites": "fails if the object exists", "ignores": "fails if the object exists",
+		"overwrites and says so": "leaves the object as it was", "unlisted": "is listed", "undead": "is gone",
+	} {
+		mem := blobtest.NewMem()
+		err := blobstore.New(broken{mem, how}, blobstore.Options{}).Probe(t.Context())
+		if how == "" {
+			if err != nil {
+				t.Errorf("Probe of a good store = %v", err)
+			}
+		} else if e, ok := errors.AsType[*blobstore.ProbeError](err); !ok || !strings.Contains(e.Promise, promise) {
+			t.Errorf("Probe of a store that %s = %v, want %q", how, err, promise)
+		}
+		if left := mem.Keys(""); len(left) > 0 && how != "undead" {
+			t.Errorf("Probe of a store that %s left %q", how, left)
+		}
+	}
+}
