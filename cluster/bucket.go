@@ -1,0 +1,161 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/wpd-io/wpd/fragment"
+)
+
+// Objects of the cluster's own. No key is a path prefix of another.
+const (
+	clusterKey  = "cluster.json"
+	nodesPrefix = "nodes/"
+
+	// ownBytesMax is far above what we write; more is not ours.
+	ownBytesMax = 64 << 10
+)
+
+func bootPrefix(identity string) string { return nodesPrefix + identity + "/" }
+
+func bootKey(identity string, boot uint64) string {
+	return fmt.Sprintf("%s%016x", bootPrefix(identity), boot)
+}
+
+// clusterObject is the content of cluster.json.
+type clusterObject struct {
+	Version int    `json:"version"`
+	Cluster string `json:"cluster"`
+}
+
+// bootObject is the content of nodes/<identity>/<boot>. Its nonce is what
+// makes a create whose reply was lost recognisable as ours.
+type bootObject struct {
+	Version  int    `json:"version"`
+	Cluster  string `json:"cluster"`
+	Identity string `json:"identity"`
+	Boot     uint64 `json:"boot"`
+	Nonce    string `json:"nonce"`
+}
+
+// createJSON creates an object; see Objects.Create for its error.
+func createJSON(ctx context.Context, o Objects, key string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return o.Create(ctx, key, append(b, '\n'))
+}
+
+// readCluster returns the cluster that the bucket belongs to, zero if it
+// belongs to none.
+func readCluster(ctx context.Context, o Objects) (fragment.ClusterID, error) {
+	b, size, err := o.ReadRange(ctx, clusterKey, 0, ownBytesMax)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fragment.ClusterID{}, nil
+	}
+	if err != nil {
+		return fragment.ClusterID{}, fmt.Errorf("read %s: %w", clusterKey, err)
+	}
+	if size > ownBytesMax {
+		return fragment.ClusterID{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("has %d bytes and is not one of wpd's", size)}
+	}
+	var c clusterObject
+	if err := json.Unmarshal(b, &c); err != nil {
+		return fragment.ClusterID{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("is damaged or not one of wpd's: %v", err)}
+	}
+	if c.Version > recordVersion {
+		return fragment.ClusterID{}, &VersionError{What: "object " + clusterKey, Have: c.Version, Known: recordVersion}
+	}
+	id, err := fragment.ParseClusterID(c.Cluster)
+	if err != nil || id.IsZero() {
+		return fragment.ClusterID{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("is damaged or not one of wpd's: it names the cluster %.64q", c.Cluster)}
+	}
+	return id, nil
+}
+
+// claimBucket makes sure that the bucket belongs to our cluster. Only a data
+// directory that holds no metadata yet may found one: else an emptied or
+// wrong bucket would be taken for a new one.
+func claimBucket(ctx context.Context, c Config, me self, fresh bool) error {
+	if fresh {
+		err := createJSON(ctx, c.Bucket, clusterKey, clusterObject{Version: recordVersion, Cluster: me.Cluster})
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("create %s: %w", clusterKey, err)
+		}
+	}
+	there, err := readCluster(ctx, c.Bucket)
+	if err != nil {
+		return err
+	}
+	if there == me.cluster {
+		return nil
+	}
+	refusal := &OtherClusterError{Dir: c.Dir, BucketURL: c.BucketURL, Fresh: fresh, Bucket: there, WasURL: me.BucketURL}
+	if !fresh {
+		refusal.Mine = me.cluster
+	}
+	return refusal
+}
+
+// createBoot creates the object of a boot, or finds that it is there and
+// ours. Another one in its place is a *CopiedError.
+func createBoot(ctx context.Context, c Config, me self, b boot) error {
+	key := bootKey(me.Identity, b.Number)
+	err := createJSON(ctx, c.Bucket, key, bootObject{
+		Version: recordVersion, Cluster: me.Cluster, Identity: me.Identity, Boot: b.Number, Nonce: b.Nonce,
+	})
+	if errors.Is(err, fs.ErrExist) {
+		return &CopiedError{Dir: c.Dir, Identity: me.Identity, Boot: b.Number, Key: key}
+	}
+	if err != nil {
+		return fmt.Errorf("create %s: %w", key, err)
+	}
+	return nil
+}
+
+// checkBoots looks for boots of ours above the one just won.
+func checkBoots(ctx context.Context, c Config, me self, b boot) error {
+	own := bootKey(me.Identity, b.Number)
+	for key, err := range c.Bucket.List(ctx, bootPrefix(me.Identity), own) {
+		if err != nil {
+			return fmt.Errorf("list %s: %w", bootPrefix(me.Identity), err)
+		}
+		if _, ok := parseBoot(me.Identity, key); ok && key > own {
+			return &CopiedError{Dir: c.Dir, Identity: me.Identity, Boot: b.Number, Key: key}
+		}
+	}
+	return nil
+}
+
+func parseBoot(identity, key string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(key, bootPrefix(identity))
+	n, err := strconv.ParseUint(digits, 16, 64)
+	return n, ok && err == nil && bootKey(identity, n) == key
+}
+
+// checkEpochs looks for a chain above the highest epoch that the metadata has
+// granted. It costs one request: what lies below is skipped.
+func checkEpochs(ctx context.Context, o Objects, highest fragment.Epoch) error {
+	// A zero after the digits sorts behind every object of the highest
+	// chain, and before the next one.
+	after := fragment.ChainsPrefix() + highest.String() + "0"
+	for key, err := range o.List(ctx, fragment.ChainsPrefix(), after) {
+		if err != nil {
+			return fmt.Errorf("list %s: %w", fragment.ChainsPrefix(), err)
+		}
+		// Keys that are not ours are for verify to report.
+		if e, _, err := fragment.ParseChainKey(key); err == nil && e > highest {
+			return &RolledBackError{What: "chain epoch", Where: key, Found: uint64(e), Have: uint64(highest)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package cluster
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/wpd-io/wpd/fsm"
+)
+
+// metrics of a member. The collectors live as long as the member.
+type metrics struct {
+	proposals      *prometheus.CounterVec
+	proposeSeconds prometheus.Histogram
+	snapshotBytes  prometheus.Gauge
+	failed         prometheus.Gauge
+
+	registered []prometheus.Collector
+}
+
+func newMetrics() *metrics {
+	return &metrics{
+		proposals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wpd_cluster_proposals_total",
+			Help: "Metadata commands proposed, by outcome. They grow with chains and moves of logs, never with appends; refused ones rising means that callers decide on old metadata, uncertain ones that leadership is lost.",
+		}, []string{"outcome"}),
+		proposeSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "wpd_cluster_propose_seconds",
+			Help:    "Time from a proposal until it was applied. A rise means a slow disk under the data directory.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+		}),
+		snapshotBytes: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wpd_cluster_snapshot_bytes",
+			Help: "Size of the last metadata snapshot. A rise means more logs, chains, extents or cuts.",
+		}),
+		failed: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wpd_cluster_failed",
+			Help: "1 once this member can't go on and the node must be stopped.",
+		}),
+	}
+}
+
+// register registers everything, gauges of the state included.
+func (m *metrics) register(r prometheus.Registerer, state *machine) error {
+	if r == nil {
+		return nil
+	}
+	gauge := func(name, help string, value func(*fsm.State) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() (v float64) {
+			state.view(func(s *fsm.State) { v = value(s) })
+			return v
+		})
+	}
+	for _, c := range []prometheus.Collector{
+		m.proposals, m.proposeSeconds, m.snapshotBytes, m.failed,
+		gauge("wpd_cluster_applied_index", "Raft index of the last command applied here. A rise that follows appends means that metadata is on the write path.",
+			func(s *fsm.State) float64 { return float64(s.AppliedIndex()) }),
+		gauge("wpd_cluster_logs", "Logs in the metadata.",
+			func(s *fsm.State) float64 { return float64(s.LogCount()) }),
+		gauge("wpd_cluster_chains", "Chains in the metadata, sealed ones included. A fast rise means restarts or lost leases.",
+			func(s *fsm.State) float64 { return float64(s.ChainCount()) }),
+	} {
+		if err := r.Register(c); err != nil {
+			m.unregister(r)
+			return err
+		}
+		m.registered = append(m.registered, c)
+	}
+	return nil
+}
+
+func (m *metrics) unregister(r prometheus.Registerer) {
+	for _, c := range m.registered {
+		r.Unregister(c)
+	}
+	m.registered = nil
+}
+
+func (m *metrics) proposed(begin time.Time, err error) {
+	m.proposals.WithLabelValues(outcome(err)).Inc()
+	m.proposeSeconds.Observe(time.Since(begin).Seconds())
+}
+
+func outcome(err error) string {
+	switch {
+	case err == nil:
+		return "applied"
+	case errors.Is(err, ErrUncertain):
+		return "uncertain"
+	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrClosed), errors.Is(err, ErrBusy), errors.Is(err, ErrFailed):
+		return "not_done"
+	}
+	return "refused"
+}
