@@ -1,0 +1,79 @@
+package segment
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are those of all chains of a process.
+type Metrics struct {
+	count         atomic.Uint64 // creates through this value
+	creates       prometheus.Counter
+	createErrors  prometheus.Counter
+	createSeconds prometheus.Histogram
+	createBytes   prometheus.Counter
+	buffered      prometheus.Gauge
+	cuts          prometheus.Counter
+	cutErrors     prometheus.Counter
+}
+
+// NewMetrics registers them, or takes those that were registered there
+// before, as by a node that was closed and opened again; r may be nil.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{}
+	counter := func(name, help string) prometheus.Counter {
+		return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "wpd_segment_" + name, Help: help}))
+	}
+	m.creates = counter("creates_total", "Objects created by chains; each costs a request.")
+	m.createErrors = counter("create_errors_total", "Creates that did not put our object in place: a chain was sealed, or closed.")
+	m.createBytes = counter("create_bytes_total", "Bytes of objects created by chains.")
+	m.createSeconds = register(r, prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "wpd_segment_create_seconds", Help: "Time until an object was durable; a rise is a slow store.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+	}))
+	m.buffered = register(r, prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "wpd_segment_buffered_bytes", Help: "Bytes taken but not durable; at its limit, appenders wait.",
+	}))
+	m.cuts = counter("cuts_total", "Segments cut.")
+	m.cutErrors = counter("cut_errors_total", "Cuts that did not succeed and will be tried again.")
+	return m
+}
+
+// register returns c, or the collector that is registered in its place.
+func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
+	if r == nil {
+		return c
+	}
+	if err := r.Register(c); err != nil {
+		if e, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+			if have, ok := e.ExistingCollector.(C); ok {
+				return have
+			}
+		}
+		panic(err) // two metrics of one name and different shape: a bug
+	}
+	return c
+}
+
+// opened counts an object 0.
+func (m *Metrics) opened() {
+	m.count.Add(1)
+	m.creates.Inc()
+}
+
+func (m *Metrics) created(size int, took time.Duration, err error) {
+	if err != nil {
+		m.createErrors.Inc()
+		return
+	}
+	m.count.Add(1)
+	m.creates.Inc()
+	m.createBytes.Add(float64(size))
+	m.createSeconds.Observe(took.Seconds())
+}
+
+// Creates is how many objects were created through this value so far.
+func (m *Metrics) Creates() uint64 { return m.count.Load() }

@@ -1,0 +1,101 @@
+package segment
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/wpd-io/wpd/fragment"
+)
+
+// tally gathers where slices are and how logs' states change over a run of
+// objects [from, to). Sums, the open segment and seals are all made of it.
+// Not safe for concurrent use.
+type tally struct {
+	from, to uint64
+	rows     map[stay][]fragment.Row
+	states   map[fragment.LogID]fragment.LogState
+	slices   int
+	bytes    int64
+}
+
+// stay is one stay of a log on a chain.
+type stay struct {
+	log        fragment.LogID
+	attachment fragment.Attachment
+}
+
+func newTally(from uint64) *tally {
+	return &tally{
+		from: from, to: from,
+		rows:   make(map[stay][]fragment.Row),
+		states: make(map[fragment.LogID]fragment.LogState),
+	}
+}
+
+// add takes in object n, which must come next.
+func (t *tally) add(n uint64, d *fragment.Directory) {
+	for _, s := range d.Slices {
+		t.addRow(stay{s.Log, s.Attachment}, fragment.Row{
+			N: n, Offset: s.Offset, Length: s.Length,
+			First: s.First, Count: uint64(s.Count), TimeMin: s.TimeMin, TimeMax: s.TimeMax,
+		})
+	}
+	t.addStates(d.States)
+	t.to = n + 1
+}
+
+func (t *tally) addRow(k stay, r fragment.Row) {
+	t.rows[k] = append(t.rows[k], r)
+	t.slices++
+	t.bytes += int64(r.Length)
+}
+
+func (t *tally) addStates(states []fragment.LogState) {
+	for _, s := range states {
+		if have, ok := t.states[s.Log]; ok {
+			s = have.Merge(s)
+		}
+		t.states[s.Log] = s
+	}
+}
+
+// addIndex takes in a sum, or whatever of it lies at to or later.
+func (t *tally) addIndex(x *fragment.Index) {
+	for _, l := range x.Logs {
+		for _, r := range l.Rows {
+			if r.N >= t.to {
+				t.addRow(stay{l.Log, l.Attachment}, r)
+			}
+		}
+	}
+	t.addStates(x.States)
+	t.to = max(t.to, x.To)
+}
+
+// encodedMax is how many bytes its index takes at most, about.
+func (t *tally) encodedMax() int {
+	n := 32*t.slices + 16*len(t.rows)
+	for _, s := range t.states {
+		n += 48
+		for _, p := range s.Producers {
+			n += 48 + len(p.Name) + 24*len(p.Batches)
+		}
+	}
+	return n
+}
+
+// index puts it in the order of the format. It shares rows and states.
+func (t *tally) index() *fragment.Index {
+	x := &fragment.Index{From: t.from, To: t.to}
+	for k, rows := range t.rows {
+		x.Logs = append(x.Logs, fragment.IndexLog{Log: k.log, Attachment: k.attachment, Rows: rows})
+	}
+	slices.SortFunc(x.Logs, func(a, b fragment.IndexLog) int {
+		return cmp.Or(cmp.Compare(a.Log, b.Log), cmp.Compare(a.Attachment, b.Attachment))
+	})
+	for _, id := range slices.Sorted(maps.Keys(t.states)) {
+		x.States = append(x.States, t.states[id])
+	}
+	return x
+}
