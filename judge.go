@@ -24,7 +24,9 @@ func (w *Writer) judge(ctx context.Context) {
 		}
 		k := kindOf(b.answer)
 		switch {
-		case b.answer == nil, k == again, k == gap && broken:
+		case b.answer == nil, k == again, (k == gap || k == unknown) && broken:
+			// What is behind a batch that will come again is judged then: a
+			// chain may have ended between the two.
 		case b.stored && !isOver(b.answer), k == forgotten:
 			w.settleLocked(b, api.Ack{}, ErrStored)
 			continue

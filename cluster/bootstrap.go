@@ -52,6 +52,9 @@ func (m *Member) openDisk() (err error) {
 // it. Raft has not started yet: a copied directory must not get that far.
 func (m *Member) claim(ctx context.Context) error {
 	fresh, err := m.stores.empty()
+	if err == nil {
+		m.began, err = m.stores.last()
+	}
 	if err != nil {
 		return fmt.Errorf("look at raft's store: %w", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/wpd-io/wpd/fragment"
 )
 
 // Confirm returns nil once this node is known to have led at some moment
@@ -71,19 +73,28 @@ func (m *Member) barrier() error {
 	return m.Err()
 }
 
-// CheckRaftIndex judges what a fragment's header says of its writer: the
-// incarnation and the raft index that it had applied. More than the metadata
-// has, after a confirmation, means that the metadata was rolled back:
-// *RolledBackError, and the node must stop. where names the object.
-func (m *Member) CheckRaftIndex(ctx context.Context, where string, incarnation, index uint64) error {
+// CheckRaftIndex judges what a fragment's header says of its writer: the nonce
+// of its boot, the incarnation, and the raft index that it had applied. More
+// than the metadata has, after a confirmation, means that the metadata was
+// rolled back: *RolledBackError, and the node must stop. where names the
+// object.
+//
+// In a group of one, whatever another boot wrote was written before this one:
+// its index lies within what raft's log held when this boot began. Without
+// that, the entries of this boot's own start would hide that others are
+// missing.
+func (m *Member) CheckRaftIndex(ctx context.Context, where string, nonce fragment.Nonce, incarnation, index uint64) error {
 	judge := func() error {
 		have := m.Incarnation()
-		applied := m.Applied()
+		most := m.Applied()
+		if nonce != m.boot.nonce {
+			most = m.began
+		}
 		switch {
 		case incarnation > have:
 			return &RolledBackError{What: "incarnation", Where: where, Found: incarnation, Have: have}
-		case incarnation == have && index > applied:
-			return &RolledBackError{What: "raft index", Where: where, Found: index, Have: applied}
+		case incarnation == have && index > most:
+			return &RolledBackError{What: "raft index", Where: where, Found: index, Have: most}
 		}
 		return nil
 	}

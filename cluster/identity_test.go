@@ -90,13 +90,13 @@ func TestRolledBackEpoch(t *testing.T) {
 func TestCheckRaftIndex(t *testing.T) {
 	m := open(t, t.TempDir(), newBucket())
 	applied := m.Applied()
-	require.NoError(t, m.CheckRaftIndex(t.Context(), "chains/1/1", 1, applied))
-	require.NoError(t, m.CheckRaftIndex(t.Context(), "chains/1/1", 0, applied+9), "an earlier incarnation")
-	err := m.CheckRaftIndex(t.Context(), "chains/1/1", 1, applied+9)
+	require.NoError(t, m.CheckRaftIndex(t.Context(), "chains/1/1", m.Nonce(), 1, applied))
+	require.NoError(t, m.CheckRaftIndex(t.Context(), "chains/1/1", m.Nonce(), 0, applied+9), "an earlier incarnation")
+	err := m.CheckRaftIndex(t.Context(), "chains/1/1", m.Nonce(), 1, applied+9)
 	e, ok := errors.AsType[*RolledBackError](err)
 	require.True(t, ok, err)
 	require.Equal(t, RolledBackError{What: "raft index", Where: "chains/1/1", Found: applied + 9, Have: applied}, *e)
-	err = m.CheckRaftIndex(t.Context(), "chains/1/1", 2, 1)
+	err = m.CheckRaftIndex(t.Context(), "chains/1/1", m.Nonce(), 2, 1)
 	e, ok = errors.AsType[*RolledBackError](err)
 	require.True(t, ok, err)
 	require.Equal(t, "incarnation", e.What)
@@ -218,4 +218,28 @@ func crashAt(t *testing.T, life int, late bool, n int) bool {
 		require.NoError(t, m.Close())
 	}
 	return false
+}
+
+// TestCheckRaftIndexOfAnotherBoot: what an earlier boot wrote was written with
+// no more than raft's log held when this boot began. What this boot has added
+// since, starting up, must not make up for entries that are missing.
+func TestCheckRaftIndexOfAnotherBoot(t *testing.T) {
+	dir, b := t.TempDir(), newBucket()
+	m, err := Open(t.Context(), Config{Dir: dir, Bucket: b})
+	require.NoError(t, err)
+	propose(t, m, "a")
+	earlier, applied := m.Nonce(), m.Applied()
+	require.NoError(t, m.Close())
+	m = open(t, dir, b)
+	require.Greater(t, m.Applied(), applied+1)
+	require.NoError(t, m.CheckRaftIndex(t.Context(), "chains/1/1", earlier, 1, applied))
+	require.NoError(t, m.CheckRaftIndex(t.Context(), "chains/1/1", m.Nonce(), 1, m.Applied()))
+	requireRolledBack := func(index uint64) {
+		t.Helper()
+		err := m.CheckRaftIndex(t.Context(), "chains/1/1", earlier, 1, index)
+		var rolled *RolledBackError
+		require.ErrorAs(t, err, &rolled)
+	}
+	requireRolledBack(applied + 1)
+	requireRolledBack(m.Applied())
 }

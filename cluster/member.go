@@ -26,6 +26,7 @@ type Member struct {
 	stores    *stores
 	me        self
 	boot      boot
+	began     uint64 // the last raft index on disk when this boot began
 	transport *raft.InmemTransport
 	raft      *raft.Raft
 

@@ -150,6 +150,19 @@ func (s *stores) empty() (bool, error) {
 	return last == 0 && len(snaps) == 0, err
 }
 
+// last is the last index that raft has here, in its log or in a snapshot.
+func (s *stores) last() (uint64, error) {
+	last, err := s.logs.LastIndex()
+	if err != nil {
+		return 0, err
+	}
+	snaps, err := s.snaps.List()
+	if len(snaps) > 0 {
+		last = max(last, snaps[0].Index)
+	}
+	return last, err
+}
+
 // guard turns a panic of f, and a read beyond the end of a mapped file, into
 // an error: bbolt checks little of what it reads.
 func guard(f func() error) (err error) {
