@@ -1,0 +1,90 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/segment"
+)
+
+// Config is what a Service works with. Zero fields mean their defaults.
+type Config struct {
+	Store    segment.Store
+	Meta     Meta
+	Identity Identity
+
+	// Window (W) is how many fragments may be in flight, 1 to 64; default 8.
+	// More is worth it on a store with latency: throughput is W ×
+	// FragmentBytes ÷ latency.
+	Window uint32
+	// FragmentBytes is the size at which a fragment is full, 64 KiB to 8 MiB;
+	// default 8 MiB.
+	FragmentBytes int
+	// FlushInterval saves request cost at the price of latency: a fragment
+	// that is not full is flushed only when this has passed since the last.
+	// Default 0: as soon as it pays.
+	FlushInterval time.Duration
+	// BufferBytes bounds what is taken but not durable; appenders wait
+	// beyond it. Default (Window + 4) × FragmentBytes, at least 24 MiB.
+	BufferBytes int64
+	// CacheBytes bounds the cache of fragments; default 96 MiB, negative: no
+	// cache.
+	CacheBytes int64
+	// PrefetchBytes bounds what one reader has fetched ahead; default 32 MiB.
+	PrefetchBytes int64
+	// CutBytes, CutAge and CutFragments say when a segment is cut; default
+	// 1 GiB, 10 minutes, 4,096 fragments.
+	CutBytes     int64
+	CutAge       time.Duration
+	CutFragments uint64
+	// NamedProducersMax bounds the named producers of one log, which are
+	// never dropped; default 1,024. AnonymousProducersMax bounds the others,
+	// which are dropped after 10 idle minutes; default 4,096.
+	NamedProducersMax     int
+	AnonymousProducersMax int
+
+	Logger     *slog.Logger          // nil: silent
+	Registerer prometheus.Registerer // nil: metrics are not exported
+}
+
+func (c *Config) validate() error {
+	if c.Store == nil || c.Meta == nil {
+		return errors.New("wal: no store, or no metadata")
+	}
+	fill := func(field *int64, def int64) {
+		if *field == 0 {
+			*field = def
+		}
+	}
+	fill(&c.CacheBytes, 96<<20)
+	fill(&c.PrefetchBytes, 32<<20)
+	if c.Window == 0 {
+		c.Window = 8
+	}
+	if c.FragmentBytes == 0 {
+		c.FragmentBytes = fragment.FragmentBytes
+	}
+	if c.NamedProducersMax == 0 {
+		c.NamedProducersMax = 1024
+	}
+	if c.AnonymousProducersMax == 0 {
+		c.AnonymousProducersMax = 4096
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case c.Window > 64:
+		return fmt.Errorf("wal: window %d, want 1 to 64", c.Window)
+	case c.FragmentBytes < 64<<10 || c.FragmentBytes > fragment.FragmentBytes:
+		return fmt.Errorf("wal: fragment size of %d bytes, want %d to %d", c.FragmentBytes, 64<<10, fragment.FragmentBytes)
+	case c.FlushInterval < 0 || c.BufferBytes < 0 || c.CutBytes < 0 || c.CutAge < 0 || c.PrefetchBytes < 0 || c.NamedProducersMax < 0 || c.AnonymousProducersMax < 0:
+		return errors.New("wal: a size, a count or a time is negative")
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package wal
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/segment"
+	"github.com/wpd-io/wpd/wal/api"
+)
+
+// rowsAtOnce is how many slices are looked up at a time.
+const rowsAtOnce = 16
+
+// fetchesMax bounds the slices that one reader has asked for at a time.
+const fetchesMax = 16
+
+// prefetcher reads the slices of a log in order, and, while it is read on and
+// on, some ahead: one at first, twice as many with each slice that was used,
+// up to a number of bytes. Not safe for concurrent use.
+type prefetcher struct {
+	s *Service
+	l *log
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	queue []*fetch       // asked for, in order, without a hole
+	bytes int64          // of queue
+	depth int            // how many to have ahead
+	rows  []fragment.Row // looked up, not asked for yet
+	at    place          // of rows
+}
+
+// place is a stay of a log on a chain.
+type place struct {
+	view segment.View
+	stay segment.Stay
+	to   fragment.LSN // where the next extent begins; 0 for the last
+}
+
+// fetch is one slice, asked for.
+type fetch struct {
+	row   fragment.Row
+	done  chan struct{}
+	slice segment.Slice
+	err   error
+}
+
+func newPrefetcher(s *Service, l *log) *prefetcher {
+	p := &prefetcher{s: s, l: l}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+func (p *prefetcher) close() {
+	p.cancel()
+	p.wg.Wait()
+}
+
+// slice returns the slice that holds lsn; end is how far it is worth reading.
+func (p *prefetcher) slice(ctx context.Context, lsn, end fragment.LSN) (*fetch, error) {
+	for len(p.queue) > 0 && p.queue[0].row.End() <= lsn {
+		p.pop()
+	}
+	if len(p.queue) > 0 && p.queue[0].row.First > lsn {
+		p.drop() // somebody jumped back
+	}
+	if err := p.fill(ctx, lsn, end, 1); err != nil {
+		return nil, err
+	}
+	f := p.queue[0]
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	p.pop()
+	if f.err != nil {
+		p.drop()
+		return nil, fmt.Errorf("%w: read log %d at LSN %d: %w", api.ErrUnavailable, p.l.id, lsn, f.err)
+	}
+	p.depth = min(max(1, 2*p.depth), fetchesMax)
+	return f, p.fill(ctx, f.row.End(), end, p.depth)
+}
+
+func (p *prefetcher) pop() {
+	p.bytes -= int64(p.queue[0].row.Length)
+	p.queue = p.queue[1:]
+}
+
+func (p *prefetcher) drop() { p.queue, p.bytes, p.rows, p.depth = nil, 0, nil, 0 }
+
+// fill asks for slices from lsn on, until want are there, or end is reached,
+// or they are too large.
+func (p *prefetcher) fill(ctx context.Context, lsn, end fragment.LSN, want int) error {
+	if n := len(p.queue); n > 0 {
+		lsn = p.queue[n-1].row.End()
+	}
+	for len(p.queue) < want && lsn < end && (len(p.queue) == 0 || p.bytes < p.s.cfg.PrefetchBytes) {
+		row, err := p.row(ctx, lsn)
+		if err != nil {
+			if len(p.queue) > 0 {
+				return nil // it will show when it is needed
+			}
+			return err
+		}
+		p.ask(row)
+		lsn = row.End()
+	}
+	return nil
+}
+
+// row looks up the slice that holds lsn.
+func (p *prefetcher) row(ctx context.Context, lsn fragment.LSN) (fragment.Row, error) {
+	if len(p.rows) == 0 || p.rows[0].First > lsn || p.rows[0].End() <= lsn {
+		if err := p.lookUp(ctx, lsn, rowsAtOnce); err != nil {
+			return fragment.Row{}, err
+		}
+	}
+	row := p.rows[0]
+	p.rows = p.rows[1:]
+	return row, nil
+}
+
+func (p *prefetcher) lookUp(ctx context.Context, lsn fragment.LSN, most int) error {
+	var err error
+	if p.at, p.rows, err = p.s.rows(ctx, p.l, lsn, most); err != nil {
+		return err
+	}
+	if len(p.rows) == 0 {
+		return fmt.Errorf("%w: LSN %d of log %d is durable, but not to be found yet", api.ErrUnavailable, lsn, p.l.id)
+	}
+	return nil
+}
+
+// ask starts to read a slice; one that is in the cache is there at once.
+func (p *prefetcher) ask(row fragment.Row) {
+	f := &fetch{row: row, done: make(chan struct{})}
+	p.queue = append(p.queue, f)
+	p.bytes += int64(row.Length)
+	at := p.at
+	if batches := p.s.cache.Slice(at.view.Chain.Epoch, row.N, p.l.id); batches != nil {
+		f.slice.Batches = batches
+		close(f.done)
+		return
+	}
+	p.wg.Go(func() {
+		defer close(f.done)
+		f.slice, f.err = p.s.reader.Slice(p.ctx, at.view.Chain.Epoch, at.stay, row)
+	})
+}
+
+// rows looks up up to most slices of a log from the one that holds lsn on; all
+// of one stay.
+func (s *Service) rows(ctx context.Context, l *log, lsn fragment.LSN, most int) (place, []fragment.Row, error) {
+	m, err := s.meta(l.id)
+	if err != nil {
+		return place{}, nil, err
+	}
+	x, to, ok := extentOf(m, lsn)
+	if !ok {
+		return place{}, nil, nil
+	}
+	at := place{stay: segment.Stay{Log: l.id, Attachment: x.Attachment, First: x.First}, to: to}
+	if at.view, err = s.view(x.Epoch); err != nil {
+		return place{}, nil, err
+	}
+	rows, err := s.reader.Rows(ctx, at.view, at.stay, lsn, most)
+	if err != nil {
+		return place{}, nil, fmt.Errorf("%w: look up LSN %d of log %d: %w", api.ErrUnavailable, lsn, l.id, err)
+	}
+	if len(rows) == 0 && to > lsn {
+		// The chain is sealed, and the log went on behind these LSNs.
+		rows = []fragment.Row{{First: lsn, Count: uint64(to - lsn), Lost: true}}
+	}
+	return at, rows, nil
+}
+
+// extentOf finds the extent that holds lsn, and where the next begins.
+func extentOf(m *fsm.Log, lsn fragment.LSN) (x fsm.Extent, to fragment.LSN, ok bool) {
+	for i := len(m.Extents) - 1; i >= 0; i-- {
+		if m.Extents[i].First <= lsn {
+			return m.Extents[i], to, true
+		}
+		to = m.Extents[i].First
+	}
+	return fsm.Extent{}, 0, false
+}

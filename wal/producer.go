@@ -1,0 +1,230 @@
+package wal
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/wal/api"
+)
+
+// OpenProducer implements api.Service.
+func (s *Service) OpenProducer(ctx context.Context, r api.OpenRequest) (api.Opened, error) {
+	if len(r.Name) > 255 {
+		return api.Opened{}, &api.LimitError{What: "bytes of a producer's name", Limit: 255, Value: uint64(len(r.Name))}
+	}
+	if r.Name != "" && r.ID != 0 {
+		return api.Opened{}, fmt.Errorf("%w: a producer is opened by name or by id, not by both", api.ErrInvalid)
+	}
+	l, err := s.log(r.Log)
+	if err != nil {
+		return api.Opened{}, err
+	}
+	if _, err := s.attached(ctx, l); err != nil {
+		return api.Opened{}, err
+	}
+	var generation fragment.Generation
+	if r.Exclusive {
+		if generation, err = s.exclude(ctx, l); err != nil {
+			return api.Opened{}, err
+		}
+	}
+	o, err := s.raise(ctx, l, r)
+	if err != nil {
+		return api.Opened{}, err
+	}
+	// The one that this call committed: another may have opened since, and
+	// must not be joined. Without Exclusive, a writer keeps what it has.
+	o.Generation = generation
+	if err := s.settled(ctx, l); err != nil {
+		return api.Opened{}, fmt.Errorf("%w: producer may be open or not: %w", api.ErrUnavailable, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o.Tail = l.durable
+	return o, nil
+}
+
+// raise puts the producer's epoch up. From then on, batches of lower epochs
+// are refused, so what the table says of it stays.
+func (s *Service) raise(ctx context.Context, l *log, r api.OpenRequest) (api.Opened, error) {
+	for {
+		c, err := s.attached(ctx, l)
+		if err != nil {
+			return api.Opened{}, err
+		}
+		o, again, err := l.raise(c, r, s.cfg.NamedProducersMax)
+		if !again {
+			return o, err
+		}
+		if err != nil {
+			s.over(c, err)
+		}
+	}
+}
+
+func (l *log) raise(c *chain, r api.OpenRequest, namedMax int) (o api.Opened, again bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.deleted:
+		return o, false, fmt.Errorf("log %d: %w", l.id, api.ErrDeleted)
+	case l.chain != c:
+		return o, true, nil
+	case l.generation != r.Generation && !r.Exclusive && r.ID == 0:
+		return o, false, &api.FencedError{What: "generation", Have: uint64(r.Generation), Want: uint64(l.generation)}
+	}
+	o.EntryBytesMax = uint32(l.limits.EntryBytesMax)
+	p := &l.producers
+	id := r.ID
+	if r.Name != "" {
+		id = p.byName[r.Name]
+	}
+	old := p.byID[id]
+	switch {
+	case old == nil && r.Name == "" && r.ID == 0: // a new anonymous one: nothing to be durable
+		o.ID, o.Epoch = p.nextID(l.attachment), max(1, r.Epoch)
+		return o, false, nil
+	case old == nil && r.Name == "" && r.ID <= p.dropped:
+		return o, false, fmt.Errorf("producer %d: %w", r.ID, api.ErrUnknownProducer)
+	case old == nil && r.Name != "":
+		if n := len(p.byName); n >= namedMax {
+			return o, false, &api.LimitError{What: "named producers of a log", Limit: uint64(namedMax), Value: uint64(n) + 1}
+		}
+		old = &fragment.ProducerState{ID: p.nextID(l.attachment), Name: r.Name}
+	case old == nil:
+		if err := p.room(id); err != nil {
+			return o, false, err
+		}
+		// Its first life ends before it stored anything.
+		old = &fragment.ProducerState{ID: id, Epoch: 1}
+	}
+	next := *old
+	switch {
+	case r.Epoch == 0:
+		next.Epoch++
+	case r.Epoch <= old.Epoch:
+		return o, false, &api.FencedError{What: "producer epoch", Have: uint64(r.Epoch), Want: uint64(old.Epoch)}
+	default:
+		next.Epoch = r.Epoch
+	}
+	if next.Name == "" {
+		next.Time = max(next.Time, fragment.Micros(time.Now().UnixMicro())) // not idle
+	}
+	note := next
+	note.Batches = slices.Clone(next.Batches)
+	n, err := c.writer.Note(nil, fragment.LogState{
+		Log: l.id, Attachment: l.attachment, End: l.assigned, Time: l.time, Producers: []fragment.ProducerState{note},
+	})
+	if err != nil {
+		return o, true, err
+	}
+	p.put(&next)
+	l.last = n
+	o.ID, o.Epoch, o.Last = next.ID, next.Epoch, next.Last
+	if k := len(next.Batches); k > 0 {
+		b := next.Batches[k-1]
+		o.LastLSN = b.From + fragment.LSN(b.Count) - 1
+	}
+	return o, false, nil
+}
+
+// exclude commits a new generation: it shuts the gate, lets what is in flight
+// become durable or be refused, and opens the gate only when the outcome of
+// the proposal is known.
+func (s *Service) exclude(ctx context.Context, l *log) (fragment.Generation, error) {
+	if err := l.gate.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer l.gate.unlock()
+	if _, err := s.attachGated(ctx, l); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	if l.shut != nil {
+		l.mu.Unlock()
+		return 0, fmt.Errorf("%w: the outcome of an earlier exclusive open is not known yet", api.ErrUnavailable)
+	}
+	l.shut = make(chan struct{})
+	attachment, generation := l.attachment, l.generation
+	l.mu.Unlock()
+	if err := s.settled(ctx, l); err != nil {
+		l.open(generation)
+		return 0, fmt.Errorf("%w: open an exclusive writer: %w", api.ErrUnavailable, err)
+	}
+	known, cancel := context.WithTimeout(context.WithoutCancel(ctx), proposeTimeout)
+	defer cancel()
+	r, err := s.cfg.Meta.Propose(known, fsm.NewOpenExclusive(l.id, attachment, generation+1))
+	if err == nil {
+		l.open(r.Generation)
+		return r.Generation, nil
+	}
+	// Committed or not? The gate stays shut until the metadata can tell. Who
+	// asked is told that nothing is sure: a generation that nobody holds
+	// fences, and the next open is above it.
+	s.wg.Go(func() { s.learnGeneration(l) })
+	return 0, fmt.Errorf("open an exclusive writer: %w", refusal(err))
+}
+
+// learnGeneration opens the gate once the metadata has told the generation.
+func (s *Service) learnGeneration(l *log) {
+	for s.cfg.Meta.Confirm(s.ctx) != nil {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+	if m, err := s.meta(l.id); err == nil {
+		l.open(m.Generation)
+	}
+}
+
+// open opens the gate for those who hold the generation.
+func (l *log) open(g fragment.Generation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.generation = g
+	close(l.shut)
+	l.shut = nil
+}
+
+// proposeTimeout bounds a proposal whose outcome must be known.
+const proposeTimeout = 10 * time.Second
+
+// Producer implements api.Service.
+func (s *Service) Producer(ctx context.Context, id fragment.LogID, name string) (api.ProducerInfo, error) {
+	l, err := s.log(id)
+	if err != nil {
+		return api.ProducerInfo{}, err
+	}
+	if err := s.load(ctx, l); err != nil {
+		return api.ProducerInfo{}, err
+	}
+	info, err := l.producer(name)
+	if err != nil {
+		return api.ProducerInfo{}, err
+	}
+	return info, s.settled(ctx, l)
+}
+
+func (l *log) producer(name string) (api.ProducerInfo, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.producers.byID[l.producers.byName[name]]
+	if p == nil || name == "" {
+		return api.ProducerInfo{}, fmt.Errorf("producer %q of log %q: %w", name, l.name, api.ErrNotFound)
+	}
+	info := api.ProducerInfo{Name: name, ID: p.ID, Epoch: p.Epoch, Last: p.Last}
+	if k := len(p.Batches); k > 0 {
+		b := p.Batches[k-1]
+		info.LastLSN = b.From + fragment.LSN(b.Count) - 1
+	}
+	if p.Time != 0 {
+		info.Time = time.UnixMicro(int64(p.Time))
+	}
+	return info, nil
+}
