@@ -11,12 +11,12 @@ import (
 // The errors without facts. Test for them with errors.Is.
 var (
 	// ErrNotFound: no log, or no producer, of that name or id.
-	ErrNotFound = fmt.Errorf("not found: %w", fs.ErrNotExist)
+	ErrNotFound error = &sentinel{"not found", fs.ErrNotExist}
 	// ErrDeleted: the log that the handle is bound to was deleted; a log of
 	// the same name is another log. Is ErrNotFound too.
-	ErrDeleted = fmt.Errorf("log deleted: %w", ErrNotFound)
+	ErrDeleted error = &sentinel{"log deleted", ErrNotFound}
 	// ErrExists: a log of that name is there already.
-	ErrExists = fmt.Errorf("log exists: %w", fs.ErrExist)
+	ErrExists error = &sentinel{"log exists", fs.ErrExist}
 	// ErrClosed: the client, writer, reader or node was closed; nothing was
 	// done.
 	ErrClosed = errors.New("closed")
@@ -39,6 +39,15 @@ var (
 	// ErrInvalid: the call itself is malformed; the text says how.
 	ErrInvalid = errors.New("invalid")
 )
+
+// sentinel is an error that is also another one, without its text.
+type sentinel struct {
+	text string
+	is   error
+}
+
+func (e *sentinel) Error() string { return e.text }
+func (e *sentinel) Unwrap() error { return e.is }
 
 // FencedError: somebody newer has taken over as producer, or as exclusive
 // writer. Nothing was stored.
