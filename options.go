@@ -8,10 +8,13 @@ import (
 )
 
 const (
-	// lingerDefault is how long entries wait for company while others are in
-	// flight: short beside any object store's answer, long enough for a busy
-	// writer to collect hundreds of entries.
-	lingerDefault = time.Millisecond
+	// lingerMin and lingerMax bound how long entries wait for company while
+	// others are in flight, if nothing was set. With nothing in flight an
+	// entry is sent at once.
+	lingerMin = time.Millisecond
+	lingerMax = 10 * time.Millisecond
+	// lingerAdaptive is the option when nothing was set.
+	lingerAdaptive = -time.Second
 	// inFlightBytesDefault is as much as the batches that may be in flight
 	// hold at their target size; 1.5 GB/s at 40 ms an answer needs that much.
 	inFlightBytesDefault = fragment.InFlightMax * fragment.BatchBytesTarget
@@ -45,9 +48,10 @@ func Exclusive() WriterOption { return func(o *writerOptions) { o.exclusive = tr
 func ProducerID(name string) WriterOption { return func(o *writerOptions) { o.name = name } }
 
 // Linger bounds how long an entry waits for others to share its batch while
-// earlier batches are in flight; 1 ms by default. With nothing in flight an
-// entry is sent at once. 0 means never to wait.
-func Linger(d time.Duration) WriterOption { return func(o *writerOptions) { o.linger = d } }
+// earlier batches are in flight. By default that is an eighth of the usual
+// time to an acknowledgement, 1 to 10 ms. With nothing in flight an entry is
+// sent at once. 0 means never to wait.
+func Linger(d time.Duration) WriterOption { return func(o *writerOptions) { o.linger = max(0, d) } }
 
 // InFlight bounds the bytes of entries that were handed to the writer and are
 // not settled yet (an entry counts as at least 64); appends wait for room
@@ -118,7 +122,7 @@ func MaxLag(d time.Duration) ReadOption { return func(o *readOptions) { o.reques
 func makeOptions[O any, F ~func(*O)](opts []F) O {
 	var o O
 	if w, ok := any(&o).(*writerOptions); ok {
-		*w = writerOptions{linger: lingerDefault}
+		*w = writerOptions{linger: lingerAdaptive}
 	}
 	for _, set := range opts {
 		set(&o)

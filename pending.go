@@ -3,6 +3,7 @@ package wpd
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/wal/api"
@@ -44,10 +45,11 @@ type batch struct {
 	encoded fragment.Batch // as sent last; a retry sends the same bytes, unstamped
 	renewed bool           // meta was changed: encode it anew
 
-	answer  error // of the last attempt, if it was not acknowledged
-	unknown bool  // an attempt may have stored it, or may still
-	held    bool  // refused, but only the raised epoch makes that final
-	stored  bool  // the log says that it is stored; its LSNs are asked for
+	sent    time.Time // when the last attempt began
+	answer  error     // of the last attempt, if it was not acknowledged
+	unknown bool      // an attempt may have stored it, or may still
+	held    bool      // refused, but only the raised epoch makes that final
+	stored  bool      // the log says that it is stored; its LSNs are asked for
 	settled bool
 
 	done chan struct{} // closed when settled

@@ -87,7 +87,7 @@ func (w *Writer) nextStep() (*batch, step) {
 	if b == nil {
 		return nil, stepWait
 	}
-	b.answer = nil
+	b.answer, b.sent = nil, time.Now()
 	p.outstanding++
 	return b, stepSend
 }
@@ -117,6 +117,7 @@ func (w *Writer) answered(b *batch, ack api.Ack, err error, taken bool) {
 	case b.settled: // given up
 	case err == nil:
 		p.retries = 0
+		w.latency += (time.Since(b.sent) - w.latency) / 8
 		w.settleLocked(b, ack, nil)
 		p.compact()
 	default:

@@ -30,7 +30,7 @@ type Writer struct {
 	service   api.Service
 	log       LogID
 	stored    uint64
-	linger    time.Duration
+	linger    time.Duration // lingerAdaptive: follows latency
 	exclusive bool
 	limits    fragment.Limits
 
@@ -48,8 +48,9 @@ type Writer struct {
 	mu       sync.Mutex // guards what follows, and the batches in it
 	batcher  batcher
 	pipeline pipeline
-	err      error // why nothing more is taken
-	failure  error // of an AppendAsync, for the next Flush
+	latency  time.Duration // from sending a batch to its acknowledgement, smoothed
+	err      error         // why nothing more is taken
+	failure  error         // of an AppendAsync, for the next Flush
 }
 
 func openWriter(ctx context.Context, l *Log, o writerOptions) (*Writer, error) {
@@ -192,10 +193,10 @@ func (w *Writer) collect(ctx context.Context, headers []Header, data []byte, asy
 	b, i := w.batcher.add(headers, data, size)
 	b.async = b.async || async
 	if i == 0 && w.batcher.open == b {
-		if w.linger <= 0 || w.pipeline.idle() {
+		if linger := w.lingerLocked(); linger <= 0 || w.pipeline.idle() {
 			w.batcher.due = true
 		} else {
-			w.timer.Reset(w.linger)
+			w.timer.Reset(linger)
 		}
 	}
 	ready := w.batcher.ready() && !w.pipeline.full()
@@ -204,6 +205,17 @@ func (w *Writer) collect(ctx context.Context, headers []Header, data []byte, asy
 		w.signal()
 	}
 	return b, i, nil
+}
+
+// lingerLocked is how long a batch waits for company. Unless it was set, that
+// follows the service: an eighth of the usual time to an acknowledgement costs
+// an entry little, and makes few large batches of many small ones where
+// acknowledgements take long.
+func (w *Writer) lingerLocked() time.Duration {
+	if w.linger != lingerAdaptive {
+		return w.linger
+	}
+	return min(max(lingerMin, w.latency/8), lingerMax)
 }
 
 // checkEntry finds out, before anything is done, whether an entry is within

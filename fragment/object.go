@@ -117,14 +117,16 @@ func (b *Builder) Layout(d *Directory) {
 	}
 }
 
-// Freeze makes the fragment; d is the directory that Layout was given.
+// Freeze makes the fragment; d is the directory that Layout was given. The
+// bytes of small batches are copied next to each other, and what Freeze
+// returns refers to the copies: the originals are not needed any more.
 func (b *Builder) Freeze(h Head, d *Directory) Frozen {
 	var body gatherer
 	frozen := Frozen{Batches: make([][]Batch, len(b.order))}
 	end := headLen
 	for i, s := range b.order {
-		for _, batch := range s.batches {
-			body.add(batch.b)
+		for j := range s.batches {
+			body.add(&s.batches[j])
 		}
 		frozen.Batches[i] = s.batches
 		end += int(s.slice.Length)
@@ -136,26 +138,29 @@ func (b *Builder) Freeze(h Head, d *Directory) Frozen {
 // gatherer joins small neighbours into one part.
 type gatherer struct {
 	parts [][]byte
-	small [][]byte // neighbours not joined yet
+	small []*Batch // neighbours not joined yet
 	bytes int
 }
 
-func (g *gatherer) add(b []byte) {
-	if len(b) > gatherMax {
+func (g *gatherer) add(b *Batch) {
+	if len(b.b) > gatherMax {
 		g.finish()
-		g.parts = append(g.parts, b)
+		g.parts = append(g.parts, b.b)
 		return
 	}
 	g.small = append(g.small, b)
-	g.bytes += len(b)
+	g.bytes += len(b.b)
 }
 
 func (g *gatherer) finish() [][]byte {
 	if len(g.small) > 0 {
 		joined := make([]byte, 0, g.bytes)
 		for _, b := range g.small {
-			joined = append(joined, b...)
+			start := len(joined)
+			joined = append(joined, b.b...)
+			b.b = joined[start:len(joined):len(joined)]
 		}
+		clear(g.small)
 		g.parts, g.small, g.bytes = append(g.parts, joined), g.small[:0], 0
 	}
 	return g.parts

@@ -1,0 +1,122 @@
+package wpd_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/wpd-io/wpd"
+
+// bans lists, per room, what its code must not reach, directly or not, and
+// why. A ban ends in a slash where everything below is meant too.
+var bans = map[string]map[string]string{
+	"fragment": {
+		module + "/":                  "the byte format stands on nothing of ours",
+		"math/rand/v2":                "the byte format is pure: no chance",
+		"time":                        "the byte format is pure: no clock",
+		"os":                          "the byte format is pure: no files",
+		"net":                         "the byte format is pure: no network",
+		"google.golang.org/protobuf/": "the format is our own",
+	},
+	"fsm": {
+		module + "/segment":             "metadata does not know how chains are made",
+		module + "/wal":                 "metadata is below logs",
+		module + "/blobstore":           "the state machine does no I/O",
+		"github.com/hashicorp/raft":     "raft is known in cluster only",
+		"gocloud.dev/":                  "the state machine does no I/O",
+		"math/rand":                     "every replica computes the same",
+		"math/rand/v2":                  "every replica computes the same",
+		"google.golang.org/grpc":        "gRPC is known in rpc only",
+		"github.com/prometheus/":        "the state machine is pure",
+		"golang.org/x/sync/errgroup":    "the state machine starts no goroutines",
+		"github.com/hashicorp/go-hclog": "the state machine logs nothing",
+	},
+	"segment": {
+		module + "/fsm":             "a chain does not know logs' names and leases",
+		module + "/wal":             "segment is below wal",
+		module + "/cluster":         "a chain does not know the cluster",
+		module + "/blobstore":       "segment sees objects through its own interface",
+		"gocloud.dev/":              "gocloud is known in blobstore only",
+		"github.com/hashicorp/raft": "raft is known in cluster only",
+		"google.golang.org/grpc":    "gRPC is known in rpc only",
+	},
+	"wal": {
+		module + "/cluster":         "wal asks the metadata through its own interface",
+		module + "/blobstore":       "wal sees objects through segment's interface",
+		module + "/node":            "wal is below node",
+		"gocloud.dev/":              "gocloud is known in blobstore only",
+		"github.com/hashicorp/raft": "raft is known in cluster only",
+		"google.golang.org/grpc":    "gRPC is known in rpc only",
+	},
+	"wal/api": {
+		module + "/wal":     "the contract is below both ends",
+		module + "/segment": "the contract is below both ends",
+		module + "/fsm":     "the contract is below both ends",
+	},
+	"cluster": {
+		module + "/blobstore":    "cluster sees the bucket through its own interface",
+		module + "/rpc/":         "rpc and cluster do not import each other",
+		module + "/node":         "cluster is below node",
+		"gocloud.dev/":           "gocloud is known in blobstore only",
+		"google.golang.org/grpc": "gRPC is known in rpc only",
+	},
+	"blobstore": {
+		module + "/fragment":        "blobstore does not know what the bytes mean",
+		module + "/segment":         "blobstore is below all that use it",
+		module + "/wal":             "blobstore is below all that use it",
+		"github.com/hashicorp/raft": "raft is known in cluster only",
+	},
+	".": {
+		module + "/wal":             "a program that only dials links no engine",
+		module + "/segment":         "a program that only dials links no engine",
+		module + "/fsm":             "a program that only dials links no engine",
+		module + "/cluster":         "a program that only dials links no engine",
+		module + "/node":            "node makes embedded clients, not the other way round",
+		"github.com/hashicorp/raft": "a program that only dials links no raft",
+		"gocloud.dev/":              "a program that only dials links no object store",
+		"github.com/prometheus/":    "a program that only dials links no metrics",
+	},
+}
+
+// TestLayout holds the rooms to their directions of import: for packages of
+// others and of ours all that is linked counts, for the standard library only
+// what the room itself imports.
+func TestLayout(t *testing.T) {
+	for room, banned := range bans {
+		imports := list(t, `{{join .Imports "\n"}}`, "./"+room)
+		deps := list(t, `{{join .Deps "\n"}}`, "./"+room)
+		require.Greater(t, len(deps), 10, "go list says nothing of room %s", room)
+		for ban, why := range banned {
+			within := deps
+			if first, _, _ := strings.Cut(ban, "/"); !strings.Contains(first, ".") {
+				within = imports
+			}
+			for _, dep := range within {
+				if dep == strings.TrimSuffix(ban, "/") || strings.HasSuffix(ban, "/") && strings.HasPrefix(dep, ban) {
+					t.Errorf("%s must not import %s: %s", room, dep, why)
+				}
+			}
+		}
+	}
+}
+
+// TestTestsStayOutside: nothing that ships links what only tests need.
+func TestTestsStayOutside(t *testing.T) {
+	for _, dep := range list(t, `{{join .Deps "\n"}}`, "./cmd/wpd") {
+		for _, ban := range []string{module + "/testcluster", module + "/blobstore/blobtest", "github.com/stretchr/testify"} {
+			if dep == ban || strings.HasPrefix(dep, ban+"/") {
+				t.Errorf("cmd/wpd must not link %s: only tests need it", dep)
+			}
+		}
+	}
+}
+
+func list(t *testing.T, format, pkg string) []string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", format, pkg).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return strings.Fields(string(out))
+}
