@@ -12,8 +12,8 @@ var (
 	// seal counts it, and not otherwise; the same batch, sent to whoever
 	// writes the log now, is answered either way.
 	ErrSealed = errors.New("chain is sealed")
-	// ErrClosed: the writer was closed.
-	ErrClosed = errors.New("chain writer closed")
+	// ErrClosed: the writer, or the reader, was closed.
+	ErrClosed = errors.New("closed")
 )
 
 // ForeignError: an object stands where only this chain's writer may put one.

@@ -20,8 +20,9 @@ type Reader struct {
 	flight singleflight.Group // one read serves all that wait for it
 	wg     sync.WaitGroup     // reads that somebody waits or waited for
 
-	mu   sync.Mutex
-	busy map[string]int // slices being read, by object
+	mu     sync.Mutex
+	closed bool
+	busy   map[string]int // slices being read, by object
 }
 
 // NewReader makes a reader; cache may be shared with writers. nil: none.
@@ -32,8 +33,13 @@ func NewReader(store Store, cache *Cache) *Reader {
 	return &Reader{store: store, cache: cache, busy: make(map[string]int)}
 }
 
-// Close waits for reads whose callers did not. None may be started after it.
-func (r *Reader) Close() { r.wg.Wait() }
+// Close waits for reads under way. Later ones fail with ErrClosed.
+func (r *Reader) Close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.wg.Wait()
+}
 
 // View is a chain as far as it can be read: its cuts, and either its writer or
 // its seal.
@@ -116,7 +122,13 @@ func (r *Reader) Index(ctx context.Context, c Chain, cuts []Cut) (*fragment.Inde
 // once runs f for all that ask for key at the same time. A caller whose ctx
 // ends stops waiting; the read goes on for the others.
 func (r *Reader) once(ctx context.Context, key string, f func(ctx context.Context) (any, error)) (any, error) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil, fmt.Errorf("read %s: %w", key, ErrClosed)
+	}
 	r.wg.Add(1) // not in the read's goroutine: Close could be faster
+	r.mu.Unlock()
 	c := r.flight.DoChan(key, func() (any, error) { return f(context.WithoutCancel(ctx)) })
 	select {
 	case x := <-c:
@@ -212,6 +224,9 @@ func (r *Reader) result(v any, err error, key string, k Stay, row fragment.Row) 
 	if errors.Is(err, fs.ErrNotExist) {
 		return lostRow(key, row, fmt.Errorf("read %s: %w", key, err)), nil
 	}
+	if err != nil {
+		return Slice{}, err // the store did not answer: that is no damage
+	}
 	switch x := v.(type) {
 	case map[fragment.LogID][]fragment.Batch:
 		b := x[k.Log]
@@ -220,9 +235,9 @@ func (r *Reader) result(v any, err error, key string, k Stay, row fragment.Row) 
 		}
 		return Slice{Batches: b}, nil
 	case Slice:
-		return x, err
+		return x, nil
 	}
-	return Slice{}, err
+	return Slice{}, fmt.Errorf("read %s: %T", key, v)
 }
 
 // whole reads a fragment that several logs want something of, and returns its
