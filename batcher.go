@@ -22,7 +22,6 @@ type batcher struct {
 	open   *batch // nil, or with at least one entry
 	queue  []*batch
 	due    bool // the open batch has waited long enough
-	grow   int  // bytes to make room for in the next batch, by what the last ones had
 }
 
 // add puts an entry, which is within the limits and has the given size, into
@@ -35,7 +34,6 @@ func (c *batcher) add(headers []Header, data []byte, size int) (*batch, int) {
 	b := c.open
 	if b == nil {
 		b = c.newBatch()
-		b.builder.Grow(max(size+entryOverheadMax, min(c.grow, fragment.BatchBytesTarget)))
 	}
 	if err := b.builder.Add(headers, data); err != nil {
 		panic(fmt.Sprintf("an entry of %d bytes in a batch of %d: %v", size, b.builder.Len(), err)) // it was checked
@@ -56,7 +54,6 @@ func (c *batcher) newBatch() *batch {
 // cut closes the open batch, if there is one.
 func (c *batcher) cut() {
 	if b := c.open; b != nil {
-		c.grow = max(b.builder.Len()+b.builder.Len()/8, c.grow/2)
 		c.queue = append(c.queue, b)
 		c.open, c.due = nil, false
 	}
@@ -90,17 +87,13 @@ func (c *batcher) empty() bool { return c.open == nil && len(c.queue) == 0 }
 
 // whole makes one batch of all entries, or says why they can't be one.
 func (c *batcher) whole(entries []Entry) (*batch, error) {
-	b, bytes := c.newBatch(), 0
+	b := c.newBatch()
 	switch {
 	case len(entries) == 0:
 		return nil, fmt.Errorf("%w: a batch without entries", ErrInvalid)
 	case len(entries) > fragment.BatchEntriesMax:
 		return nil, &LimitError{What: "batch entries", Limit: fragment.BatchEntriesMax, Value: uint64(len(entries))}
 	}
-	for _, e := range entries {
-		bytes += entryBytes(e.Headers, e.Data) + entryOverheadMax
-	}
-	b.builder.Grow(min(bytes, c.limits.BatchBytesMax()))
 	for _, e := range entries {
 		if err := b.builder.Add(e.Headers, e.Data); err != nil {
 			return nil, limitError(err)

@@ -91,7 +91,6 @@ func (b *batch) encode(limits fragment.Limits) error {
 			return err
 		}
 		builder := fragment.BatchBuilder{Limits: limits}
-		builder.Grow(b.encoded.RawLen())
 		for e, ok := entries.Next(); ok; e, ok = entries.Next() {
 			if err := builder.Add(e.Headers, e.Data); err != nil {
 				return err

@@ -1,8 +1,6 @@
 package fragment
 
-import (
-	"slices"
-)
+import "bytes"
 
 // BatchMeta is what a producer says of a batch beside its entries.
 type BatchMeta struct {
@@ -19,9 +17,10 @@ type BatchMeta struct {
 type BatchBuilder struct {
 	Limits Limits
 
-	buf   []byte // the header's room, then the entries
-	sum   uint32 // checksum of the entries so far
-	count int
+	scratch *[]byte // what buf lies in
+	buf     []byte  // the header's room, then the entries
+	sum     uint32  // checksum of the entries so far
+	count   int
 }
 
 // Len is the size of the batch so far, in bytes, before compression; 0
@@ -69,45 +68,35 @@ func (b *BatchBuilder) Add(headers []Header, data []byte) error {
 	if n, most := len(b.buf)+encodedLen(headers, data), b.Limits.BatchBytesMax(); b.count > 0 && n > most {
 		return &LimitError{What: "batch bytes", Limit: uint64(most), Value: uint64(n)}
 	}
-	if len(b.buf) == 0 {
-		b.buf = append(b.buf, make([]byte, batchHeaderLen)...)
-	}
+	b.reserve(encodedLen(headers, data))
 	start := len(b.buf)
-	if more := encodedLen(headers, data); cap(b.buf)-start < more {
-		b.buf = slices.Grow(b.buf, b.growth(more))
-	}
 	b.buf = appendEntry(b.buf, headers, data)
 	b.sum = checksumAdd(b.sum, b.buf[start:])
 	b.count++
 	return nil
 }
 
-// growth is by how much to make the buffer larger for the next n bytes: to
-// twice its size (append alone would add a quarter), but not beyond what a
-// usual batch takes.
-func (b *BatchBuilder) growth(n int) int {
-	const usual = BatchBytesTarget + batchBytesSlack
-	twice := max(n, len(b.buf))
-	if size := len(b.buf) + twice; size > usual {
-		return max(n, usual-len(b.buf))
+// reserve makes room for n more bytes of entries.
+func (b *BatchBuilder) reserve(n int) {
+	old := b.scratch
+	if old != nil && cap(b.buf)-len(b.buf) >= n {
+		return
 	}
-	return twice
-}
-
-// Grow makes room for n more bytes of entries, so that adding them does not
-// move what is there.
-func (b *BatchBuilder) Grow(n int) {
-	if len(b.buf) == 0 {
-		n += batchHeaderLen
+	b.scratch = getScratch(max(len(b.buf), batchHeaderLen) + n)
+	if old == nil {
+		b.buf = (*b.scratch)[:batchHeaderLen]
+		clear(b.buf)
+		return
 	}
-	b.buf = slices.Grow(b.buf, n)
+	b.buf = append(*b.scratch, b.buf...)
+	putScratch(old)
 }
 
 // Finish returns the batch, whose bytes are the caller's, and empties the
 // builder. It needs at least one entry. A codec that does not make the
 // entries smaller is not used.
 func (b *BatchBuilder) Finish(m BatchMeta) Batch {
-	buf, sum := b.buf, b.sum
+	buf, sum := bytes.Clone(b.buf), b.sum
 	raw := len(buf) - batchHeaderLen
 	codec := m.Codec
 	if codec != CodecNone {
@@ -131,6 +120,7 @@ func (b *BatchBuilder) Finish(m BatchMeta) Batch {
 	le.PutUint64(buf[offBatchLowestSeq:], m.LowestSeq)
 	le.PutUint64(buf[offBatchGeneration:], uint64(m.Generation))
 	le.PutUint32(buf[offBatchPayloadSum:], payloadSumEnd(sum, buf, batchHeaderLen))
+	putScratch(b.scratch)
 	*b = BatchBuilder{Limits: b.Limits}
 	return Batch{buf}
 }

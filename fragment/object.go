@@ -33,7 +33,7 @@ func encode(h Head, d *Directory, body [][]byte, end int) Object {
 // gatherMax is the size up to which a batch is copied next to its neighbours
 // when a fragment is frozen; a larger one is stored from where it lies. Few
 // parts and few copied bytes both matter.
-const gatherMax = 32 << 10
+const gatherMax = 128 << 10
 
 // pointEvery is the distance of a slice's points, in bytes.
 const pointEvery = 64 << 10
