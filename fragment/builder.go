@@ -17,10 +17,9 @@ type BatchMeta struct {
 type BatchBuilder struct {
 	Limits Limits
 
-	scratch *[]byte // what buf lies in
-	buf     []byte  // the header's room, then the entries
-	sum     uint32  // checksum of the entries so far
-	count   int
+	buf   []byte // the header's room, then the entries; scratch
+	sum   uint32 // checksum of the entries so far
+	count int
 }
 
 // Len is the size of the batch so far, in bytes, before compression; 0
@@ -78,17 +77,17 @@ func (b *BatchBuilder) Add(headers []Header, data []byte) error {
 
 // reserve makes room for n more bytes of entries.
 func (b *BatchBuilder) reserve(n int) {
-	old := b.scratch
-	if old != nil && cap(b.buf)-len(b.buf) >= n {
+	old := b.buf
+	if old != nil && cap(old)-len(old) >= n {
 		return
 	}
-	b.scratch = getScratch(max(len(b.buf), batchHeaderLen) + n)
+	b.buf = getScratch(max(len(old), batchHeaderLen) + n)
 	if old == nil {
-		b.buf = (*b.scratch)[:batchHeaderLen]
+		b.buf = b.buf[:batchHeaderLen]
 		clear(b.buf)
 		return
 	}
-	b.buf = append(*b.scratch, b.buf...)
+	b.buf = append(b.buf, old...)
 	putScratch(old)
 }
 
@@ -120,7 +119,7 @@ func (b *BatchBuilder) Finish(m BatchMeta) Batch {
 	le.PutUint64(buf[offBatchLowestSeq:], m.LowestSeq)
 	le.PutUint64(buf[offBatchGeneration:], uint64(m.Generation))
 	le.PutUint32(buf[offBatchPayloadSum:], payloadSumEnd(sum, buf, batchHeaderLen))
-	putScratch(b.scratch)
+	putScratch(b.buf)
 	*b = BatchBuilder{Limits: b.Limits}
 	return Batch{buf}
 }

@@ -45,8 +45,8 @@ func (w *Writer) pumpLocked() {
 // says after which time that must be decided again, 0 for never by itself.
 //
 // An idle store gets it at once. A busy one gets it the later the more is in
-// flight already: with k of W creates in flight it must hold 2k/W of a full
-// fragment, or have waited for a quarter of the usual create. So a lone
+// flight already: with k of W creates in flight it must hold 4k/W of a full
+// fragment, or have waited for half of the usual create. So a lone
 // appender waits for nothing, and a flood makes full fragments.
 func (w *Writer) dueLocked() (bool, time.Duration) {
 	f := w.open
@@ -60,10 +60,10 @@ func (w *Writer) dueLocked() (bool, time.Duration) {
 		wait := every - time.Since(w.sent)
 		return wait <= 0, wait
 	}
-	if w.flying == 0 || f.size()*int(w.chain.Window) >= 2*w.flying*w.opts.FragmentBytes {
+	if w.flying == 0 || f.size()*int(w.chain.Window) >= 4*w.flying*w.opts.FragmentBytes {
 		return true, 0
 	}
-	wait := max(patienceMin, w.latency/4) - time.Since(f.since)
+	wait := max(patienceMin, w.latency/2) - time.Since(f.since)
 	return wait <= 0, wait
 }
 

@@ -12,7 +12,7 @@ import (
 // cache: clients' batches in flight, what readers have fetched ahead, raft, and
 // the garbage that waits for its collector. With the default limits it keeps
 // the process, the program's own text included, below 400 MiB.
-const memoryMore = 128 << 20
+const memoryMore = 152 << 20
 
 // limitMemory tells Go's runtime how much memory the process should stay
 // below, unless GOMEMLIMIT says so: without it, garbage would be as large as

@@ -68,7 +68,7 @@ func TestInk(t *testing.T) {
 }
 
 func TestMemoryLimit(t *testing.T) {
-	require.EqualValues(t, (96+96+128)<<20, memoryLimit(wal.Config{}))
-	require.EqualValues(t, (24+128)<<20, memoryLimit(wal.Config{Window: 1, FragmentBytes: 64 << 10, CacheBytes: -1}))
-	require.EqualValues(t, (50+10+128)<<20, memoryLimit(wal.Config{BufferBytes: 50 << 20, CacheBytes: 10 << 20}))
+	require.EqualValues(t, (96+96+152)<<20, memoryLimit(wal.Config{}))
+	require.EqualValues(t, (24+152)<<20, memoryLimit(wal.Config{Window: 1, FragmentBytes: 64 << 10, CacheBytes: -1}))
+	require.EqualValues(t, (50+10+152)<<20, memoryLimit(wal.Config{BufferBytes: 50 << 20, CacheBytes: 10 << 20}))
 }
