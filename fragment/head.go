@@ -2,7 +2,7 @@ package fragment
 
 import "bytes"
 
-// The layout of an object's header and footer; docs/format.md, "Fragment".
+// The layout of an object's header and footer; docs/format.md, "Object".
 // The first and the last 64 bytes together name the object and its content.
 const (
 	headMagic   = "WPDF"

@@ -177,8 +177,10 @@ func readIndex(ctx context.Context, store Store, ref Ref) (*fragment.Index, erro
 
 // loadIndex reads the index of the last of cuts. One that is damaged or
 // missing is made again from the chain itself, on top of the cut before; then
-// it comes with what was found.
-func loadIndex(ctx context.Context, store Store, c Chain, cuts []Cut) (*fragment.Index, *findings, error) {
+// it comes with what was found. attached is given where the last of cuts ends
+// with the seal: if objects are lost there that nothing tells the content of,
+// LSNs of these logs are given up, as Seal does.
+func loadIndex(ctx context.Context, store Store, c Chain, cuts []Cut, attached func() []Stay) (*fragment.Index, *findings, error) {
 	if len(cuts) == 0 {
 		return &fragment.Index{From: 1, To: 1}, nil, nil
 	}
@@ -191,16 +193,23 @@ func loadIndex(ctx context.Context, store Store, c Chain, cuts []Cut) (*fragment
 	if !errors.Is(err, fragment.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
 		return x, nil, err
 	}
-	base, remade, err := loadIndex(ctx, store, c, before)
+	base, remade, err := loadIndex(ctx, store, c, before, nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	f := newFindings(c.Epoch, last.From, base, nil)
+	var stays []Stay
+	if attached != nil {
+		stays = attached()
+	}
+	f := newFindings(c.Epoch, last.From, base, stays)
 	if remade != nil {
 		f.carry(remade)
 	}
 	if err := readSure(ctx, store, c, last.From, last.To, isLost, f.add); err != nil {
 		return nil, nil, err
+	}
+	if attached != nil {
+		f.giveUp()
 	}
 	return f.index(last.To), f, nil
 }

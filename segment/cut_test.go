@@ -257,7 +257,7 @@ func TestProducersExpireAtCuts(t *testing.T) {
 		require.NoError(t, err)
 		s.mem.Lose(made.all()[2].Index.Key)
 		s.mem.Lose(made.all()[1].Index.Key)
-		got, remade, err := loadIndex(t.Context(), s, testChain, made.all())
+		got, remade, err := loadIndex(t.Context(), s, testChain, made.all(), nil)
 		require.NoError(t, err)
 		require.NotNil(t, remade)
 		requireSame(t, want, got)

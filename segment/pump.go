@@ -44,10 +44,9 @@ func (w *Writer) pumpLocked() {
 // dueLocked decides whether the open fragment is frozen now; otherwise it
 // says after which time that must be decided again, 0 for never by itself.
 //
-// An idle store gets it at once. A busy one gets it the later the more is in
-// flight already: with k of W creates in flight it must hold 4k/W of a full
-// fragment, or have waited for half of the usual create. So a lone
-// appender waits for nothing, and a flood makes full fragments.
+// An idle store gets it at once. While creates are in flight, it fills: until
+// it is full, or has waited for half of the usual create. So a lone appender
+// waits for nothing, and a flood makes full fragments.
 func (w *Writer) dueLocked() (bool, time.Duration) {
 	f := w.open
 	switch {
@@ -60,7 +59,7 @@ func (w *Writer) dueLocked() (bool, time.Duration) {
 		wait := every - time.Since(w.sent)
 		return wait <= 0, wait
 	}
-	if w.flying == 0 || f.size()*int(w.chain.Window) >= 4*w.flying*w.opts.FragmentBytes {
+	if w.flying == 0 {
 		return true, 0
 	}
 	wait := max(patienceMin, w.latency/2) - time.Since(f.since)

@@ -48,6 +48,9 @@ type View struct {
 	Cuts   []Cut
 	Sealed *Cut    // [last cut, seal), once the chain is sealed
 	Writer *Writer // of a chain that this process writes; it knows its own cuts
+	// Attached lists, of a sealed chain, the logs that are on no later one.
+	// It is asked if the last index must be made again.
+	Attached func() []Stay
 }
 
 // Rows returns up to most rows of a log's stay, from the one that holds from
@@ -67,7 +70,7 @@ func (r *Reader) Rows(ctx context.Context, v View, k Stay, from fragment.LSN, mo
 	lo, hi := 0, len(cuts)
 	for lo < hi {
 		mid := (lo + hi) / 2
-		x, err := r.Index(ctx, v.Chain, cuts[:mid+1])
+		x, err := r.index(ctx, v, cuts[:mid+1])
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +83,7 @@ func (r *Reader) Rows(ctx context.Context, v View, k Stay, from fragment.LSN, mo
 	if lo == len(cuts) {
 		return nil, nil
 	}
-	x, err := r.Index(ctx, v.Chain, cuts[:lo+1])
+	x, err := r.index(ctx, v, cuts[:lo+1])
 	if err != nil {
 		return nil, err
 	}
@@ -96,18 +99,28 @@ func (r *Reader) Rows(ctx context.Context, v View, k Stay, from fragment.LSN, mo
 	return rows, nil
 }
 
-// Index returns the index of the last of cuts, of which there must be one. If
+// Final returns the index at the end of a sealed chain, which knows where all
+// its logs ended.
+func (r *Reader) Final(ctx context.Context, v View) (*fragment.Index, error) {
+	return r.index(ctx, v, append(v.Cuts[:len(v.Cuts):len(v.Cuts)], *v.Sealed))
+}
+
+// index returns the index of the last of cuts, of which there must be one. If
 // its object is damaged or missing, the index is made again from the chain.
-func (r *Reader) Index(ctx context.Context, c Chain, cuts []Cut) (*fragment.Index, error) {
+func (r *Reader) index(ctx context.Context, v View, cuts []Cut) (*fragment.Index, error) {
 	ref := cuts[len(cuts)-1].Index
 	if x := r.cache.index(ref.Key); x != nil {
 		return x, nil
 	}
-	v, err := r.once(ctx, ref.Key, func(ctx context.Context) (any, error) {
+	var attached func() []Stay
+	if v.Sealed != nil && len(cuts) > len(v.Cuts) {
+		attached = v.Attached
+	}
+	got, err := r.once(ctx, ref.Key, func(ctx context.Context) (any, error) {
 		if x := r.cache.index(ref.Key); x != nil { // it came in between
 			return x, nil
 		}
-		x, _, err := loadIndex(ctx, r.store, c, cuts)
+		x, _, err := loadIndex(ctx, r.store, v.Chain, cuts, attached)
 		if err == nil {
 			r.cache.putIndex(ref.Key, x, int(ref.Size))
 		}
@@ -116,7 +129,7 @@ func (r *Reader) Index(ctx context.Context, c Chain, cuts []Cut) (*fragment.Inde
 	if err != nil {
 		return nil, err
 	}
-	return v.(*fragment.Index), nil
+	return got.(*fragment.Index), nil
 }
 
 // once runs f for all that ask for key at the same time. A caller whose ctx

@@ -78,7 +78,7 @@ type sealer struct {
 // begin takes in what needs no care: the last cut, and all that was surely
 // durable.
 func (s *sealer) begin(ctx context.Context) error {
-	base, remade, err := loadIndex(ctx, s.store, s.Chain, s.Cuts)
+	base, remade, err := loadIndex(ctx, s.store, s.Chain, s.Cuts, nil)
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func (b *built) check(x Sealed, at uint64, exact bool) {
 			t.Fatalf("no seal at %d", at)
 		}
 	}
-	base, _, err := loadIndex(t.Context(), b.store, testChain, b.cuts)
+	base, _, err := loadIndex(t.Context(), b.store, testChain, b.cuts, nil)
 	require.NoError(t, err)
 	for log, batches := range b.sent {
 		want := fragment.LSN(1)

@@ -209,7 +209,7 @@ func (s *Service) stateOf(ctx context.Context, m *fsm.Log) (state fragment.LogSt
 		if v.Sealed == nil {
 			return fragment.LogState{}, false, fmt.Errorf("%w: log %q is held by chain %d, which is not sealed yet", api.ErrUnavailable, m.Name, uint64(x.Epoch))
 		}
-		index, err := s.reader.Index(ctx, v.Chain, append(v.Cuts, *v.Sealed))
+		index, err := s.reader.Final(ctx, v)
 		if err != nil {
 			return fragment.LogState{}, false, fmt.Errorf("%w: read where log %q ends: %w", api.ErrUnavailable, m.Name, err)
 		}

@@ -32,13 +32,8 @@ func (s *Service) seal(ctx context.Context, c *fsm.Chain) error {
 			return s.cfg.Meta.CheckRaftIndex(ctx, key, h.Nonce, h.Incarnation, h.Applied)
 		},
 	}
-	s.cfg.Meta.View(func(m *fsm.State) {
-		c, _ = m.Chain(c.Epoch) // its cuts are final now
-		for l := range m.LogsOn(c.Epoch) {
-			x, _ := l.Last()
-			request.Attached = append(request.Attached, segment.Stay{Log: l.ID, Attachment: x.Attachment, First: x.First})
-		}
-	})
+	s.cfg.Meta.View(func(m *fsm.State) { c, _ = m.Chain(c.Epoch) }) // its cuts are final now
+	request.Attached = s.attachedTo(c.Epoch)
 	request.Chain = chainOf(s.cfg.Identity.Cluster, c)
 	request.Cuts = cutsOf(c)
 	request.Durable = c.DurableHint
@@ -57,6 +52,18 @@ func (s *Service) seal(ctx context.Context, c *fsm.Chain) error {
 	defer s.mu.Unlock()
 	delete(s.chains, c.Epoch) // from now on, it is read by its indexes
 	return nil
+}
+
+// attachedTo lists the logs whose last extent is on a chain.
+func (s *Service) attachedTo(e fragment.Epoch) []segment.Stay {
+	var stays []segment.Stay
+	s.cfg.Meta.View(func(m *fsm.State) {
+		for l := range m.LogsOn(e) {
+			x, _ := l.Last()
+			stays = append(stays, segment.Stay{Log: l.ID, Attachment: x.Attachment, First: x.First})
+		}
+	})
+	return stays
 }
 
 func (s *Service) commitCut(ctx context.Context, e fragment.Epoch, c segment.Cut) error {
@@ -98,6 +105,7 @@ func (s *Service) view(e fragment.Epoch) (segment.View, error) {
 		if n := len(c.Cuts); n > 0 {
 			from = c.Cuts[n-1].To
 		}
+		v.Attached = func() []segment.Stay { return s.attachedTo(e) }
 		v.Sealed = &segment.Cut{From: from, To: c.Seal.At, Index: refOf(c.Seal.Index)}
 	}
 	return v, nil
