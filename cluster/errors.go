@@ -35,6 +35,9 @@ func (e *UncertainError) Error() string {
 	return fmt.Sprintf("propose: %v: %v", ErrUncertain, e.Err)
 }
 
+// Uncertain tells those who don't know this package what the error means.
+func (e *UncertainError) Uncertain() bool { return true }
+
 // Unwrap returns ErrUncertain and the cause.
 func (e *UncertainError) Unwrap() []error { return []error{ErrUncertain, e.Err} }
 

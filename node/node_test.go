@@ -119,16 +119,15 @@ func TestBackPressure(t *testing.T) {
 		}
 
 		// Straight to the service: it takes nothing more, for as long as ctx is.
-		o, err := p.Node.Logs().OpenProducer(deadline(t, time.Second), api.OpenRequest{Log: log.ID()})
-		require.ErrorIs(t, err, api.ErrUnavailable, "its epoch is not durable")
-		o.ID, o.Epoch = 1<<40, 1
 		for i := 0; ; i++ {
 			require.Less(t, i, buffer/len(data)+2)
+			o, err := p.Node.Logs().OpenProducer(deadline(t, time.Second), api.OpenRequest{Log: log.ID()})
+			require.NoError(t, err, "nothing of a new anonymous producer has to be durable")
 			var b fragment.BatchBuilder
 			require.NoError(t, b.Add(nil, data))
-			batch := b.Finish(fragment.BatchMeta{Producer: fragment.ProducerID(1<<40 + i), ProducerEpoch: 1, FirstSeq: 1, LowestSeq: 1})
+			batch := b.Finish(fragment.BatchMeta{Producer: o.ID, ProducerEpoch: o.Epoch, FirstSeq: 1, LowestSeq: 1})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			err := p.Node.Logs().Append(ctx, api.AppendRequest{Log: log.ID(), Batch: batch}, func(api.Ack, error) {})
+			err = p.Node.Logs().Append(ctx, api.AppendRequest{Log: log.ID(), Batch: batch}, func(api.Ack, error) {})
 			cancel()
 			if err != nil {
 				require.ErrorIs(t, err, api.ErrUnavailable)

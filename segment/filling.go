@@ -38,7 +38,8 @@ type filling struct {
 type legacy struct {
 	ready chan struct{} // closed once the rest is set
 	ends  []fragment.End
-	sum   *tally // of the fragments since the last 64th
+	notes []fragment.LogState // what came with no batch, which the next repeats
+	sum   *tally              // of the fragments since the last 64th
 }
 
 // touched is what one fragment changes in a log's state.
@@ -91,6 +92,7 @@ func (f *filling) add(log fragment.LogID, b fragment.Batch) {
 // note adds a state that comes with no batch: that of a log when it is
 // attached, or a producer that was opened.
 func (f *filling) note(s fragment.LogState) {
+	f.legacy.notes = append(f.legacy.notes, s.Clone())
 	t := f.log(s.Log, s.Attachment)
 	t.state.End = max(t.state.End, s.End)
 	t.state.Time = max(t.state.Time, s.Time)
@@ -143,11 +145,17 @@ func (f *filling) prepare(prev *legacy) {
 	defer close(l.ready)
 	states := f.states()
 	f.directory = &fragment.Directory{Attached: f.attached, States: states}
+	if f.extra > notesBytesMax {
+		l.notes = nil
+	}
 	if prev != nil {
 		f.directory.PrevEnds = prev.ends
+		// A producer's name and raised epoch stand in a note only: the loss of
+		// one fragment must not undo them.
+		f.directory.States = mergeNotes(prev.notes, states)
 	}
 	slices.SortFunc(f.attached, func(a, b fragment.Attached) int { return cmp.Compare(a.Log, b.Log) })
-	for _, s := range states {
+	for _, s := range f.directory.States {
 		l.ends = append(l.ends, fragment.End{Log: s.Log, Attachment: s.Attachment, LSN: s.End})
 	}
 	if l.sum == nil || f.n%fragment.SumEvery == 1 {
@@ -161,6 +169,22 @@ func (f *filling) prepare(prev *legacy) {
 	f.logs = nil
 }
 
+// notesBytesMax bounds the notes that the next fragment repeats, for the same
+// reason as sumBytesMax.
+const notesBytesMax = 2 << 20
+
 // sumBytesMax bounds a sum, so that a full fragment with one stays a single
 // PUT. A larger one is left out; a walk then reads the 64 directories.
 const sumBytesMax = 4 << 20
+
+// mergeNotes puts what a later fragment changes on top of the notes of the one
+// before, by log.
+func mergeNotes(notes, later []fragment.LogState) []fragment.LogState {
+	if len(notes) == 0 {
+		return later
+	}
+	t := newTally(0)
+	t.addStates(notes)
+	t.addStates(later)
+	return t.index().States
+}

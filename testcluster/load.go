@@ -135,7 +135,8 @@ func OpenLog(ctx context.Context, client *wpd.Client, name string) (*wpd.Log, er
 		if err == nil {
 			return log, nil
 		}
-		if !errors.Is(err, wpd.ErrUnavailable) && !errors.Is(err, wpd.ErrExists) || ctx.Err() != nil {
+		again := errors.Is(err, wpd.ErrUnavailable) || errors.Is(err, wpd.ErrUncertain) || errors.Is(err, wpd.ErrExists)
+		if !again || ctx.Err() != nil {
 			return nil, fmt.Errorf("open log %s: %w", name, err)
 		}
 		pause(ctx, time.Millisecond)
@@ -325,7 +326,7 @@ func (c Load) trim(ctx context.Context, client *wpd.Client, rnd *rand.Rand, name
 			c.Ledger.Trimmed(name, before)
 			err = log.Trim(ctx, before)
 		}
-		if err != nil && !errors.Is(err, wpd.ErrUnavailable) {
+		if err != nil && !errors.Is(err, wpd.ErrUnavailable) && !errors.Is(err, wpd.ErrUncertain) {
 			return fmt.Errorf("trim %s: %w", name, err)
 		}
 		pause(ctx, time.Duration(1+rnd.IntN(50))*time.Millisecond)

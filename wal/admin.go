@@ -150,17 +150,30 @@ func (s *Service) Delete(ctx context.Context, id fragment.LogID) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.cfg.Meta.Propose(ctx, fsm.NewDeleteLog(id)); err != nil {
-		return refusal(err)
+	_, err = s.cfg.Meta.Propose(ctx, fsm.NewDeleteLog(id))
+	if err = refusal(err); err != nil && !errors.Is(err, api.ErrNotFound) {
+		// Deleted or not? No append may be acknowledged to a log that is gone.
+		known, cancel := context.WithTimeout(context.WithoutCancel(ctx), proposeTimeout)
+		defer cancel()
+		_, again := s.cfg.Meta.Propose(known, fsm.NewDeleteLog(id))
+		if again = refusal(again); again != nil && !errors.Is(again, api.ErrNotFound) {
+			return err
+		}
+		err = nil
 	}
+	s.forget(l)
+	return err
+}
+
+// forget takes a deleted log out of this node.
+func (s *Service) forget(l *log) {
 	s.mu.Lock()
-	delete(s.logs, id)
+	delete(s.logs, l.id)
 	s.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.deleted = true
 	l.wakeLocked()
-	return nil
 }
 
 // Configure implements api.Service.
@@ -234,7 +247,10 @@ func (s *Service) level(ctx context.Context, l *log, level api.Level) error {
 		l.mu.Lock()
 		durable, deleted, moved := l.durable, l.deleted, l.moved
 		l.mu.Unlock()
-		if durable > level.AtLeast || deleted {
+		switch {
+		case s.isClosed():
+			return api.ErrClosed
+		case durable > level.AtLeast || deleted:
 			return nil
 		}
 		select {

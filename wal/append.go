@@ -28,6 +28,9 @@ func (a *answer) Settled(err error) {
 
 // Append implements api.Service.
 func (s *Service) Append(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
+	if b := r.Batch; b.Len() == 0 || b.Producer() == 0 || b.ProducerEpoch() == 0 || b.FirstSeq() == 0 || b.LowestSeq() > b.FirstSeq() {
+		return fmt.Errorf("%w: a batch without entries, producer, epoch or sequence", api.ErrInvalid)
+	}
 	l, err := s.log(r.Log)
 	if err != nil {
 		return err
@@ -52,6 +55,10 @@ func (s *Service) Append(ctx context.Context, r api.AppendRequest, done func(api
 		}
 		select {
 		case <-wait:
+		case <-s.failure:
+			return fmt.Errorf("%w: %w", api.ErrUnavailable, s.Err())
+		case <-s.ctx.Done():
+			return api.ErrClosed
 		case <-ctx.Done():
 			return fmt.Errorf("%w: an exclusive writer is being opened: %w", api.ErrUnavailable, ctx.Err())
 		}
@@ -81,6 +88,9 @@ func (l *log) decide(c *chain, r api.AppendRequest, done func(api.Ack, error)) (
 		return false, nil, &api.LimitError{What: "batch bytes", Limit: uint64(most), Value: uint64(b.Len())}
 	}
 	v, ack, refused := l.producers.judge(b)
+	if v == verdictNew && b.Producer() > l.producers.highest(l.attachment) {
+		v, refused = verdictNo, api.ErrUnknownProducer // it was never given out
+	}
 	if v == verdictNew {
 		if refused = l.admit(r); refused == nil {
 			refused = l.producers.room(b.Producer())

@@ -63,7 +63,7 @@ func (s *Service) attachGated(ctx context.Context, l *log) (*chain, error) {
 			if !s.alive(c) && ctx.Err() == nil {
 				continue // the chain ended meanwhile
 			}
-			return nil, fmt.Errorf("attach log %q to chain %d: %w", l.name, uint64(c.epoch), refusal(err))
+			return nil, fmt.Errorf("attach log %q to chain %d: %w", l.name, uint64(c.epoch), harmless(refusal(err)))
 		}
 		if err := l.enter(c, r); err == nil {
 			return c, nil
@@ -98,6 +98,12 @@ func (s *Service) settled(ctx context.Context, l *log) error {
 	l.mu.Lock()
 	c, n := l.chain, l.last
 	l.mu.Unlock()
+	return s.settledAt(ctx, c, n)
+}
+
+// settledAt waits until fragment n of a chain is durable, and all before it;
+// nil is a chain whose seal is committed.
+func (s *Service) settledAt(ctx context.Context, c *chain, n uint64) error {
 	if c == nil {
 		return nil
 	}

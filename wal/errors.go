@@ -10,8 +10,8 @@ import (
 )
 
 // refusal puts a refusal of the metadata into the words of the contract. What
-// is none (a lost leader, a deadline) becomes ErrUnavailable: whoever calls
-// this has made sure that repeating the call is harmless.
+// is none becomes ErrUnavailable where nothing was done, and ErrUncertain where
+// the command may have been applied, or may still be.
 func refusal(err error) error {
 	var stale *fsm.StaleError
 	var missing *fsm.NotFoundError
@@ -32,7 +32,22 @@ func refusal(err error) error {
 	case errors.As(err, &name), errors.As(err, &invalid):
 		return fmt.Errorf("%w: %w", api.ErrInvalid, err)
 	}
+	if u, ok := errors.AsType[interface {
+		error
+		Uncertain() bool
+	}](err); ok && u.Uncertain() {
+		return fmt.Errorf("%w: metadata: %w", api.ErrUncertain, err)
+	}
 	return fmt.Errorf("%w: metadata: %w", api.ErrUnavailable, err)
+}
+
+// harmless turns "may have been applied" into ErrUnavailable for a command that
+// does no harm when it is repeated, and after which nothing was taken.
+func harmless(err error) error {
+	if errors.Is(err, api.ErrUncertain) {
+		return fmt.Errorf("%w: %v", api.ErrUnavailable, err)
+	}
+	return err
 }
 
 // overError is what an append, or an answer that rested on one, gets when its

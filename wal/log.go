@@ -120,6 +120,10 @@ func (s *Service) log(id fragment.LogID) (*log, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l = s.logs[id]; l == nil {
+		// It may have been deleted since; then it must not come back.
+		if _, err := s.meta(id); err != nil {
+			return nil, err
+		}
 		l = newLog(m)
 		s.logs[id] = l
 	}

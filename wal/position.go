@@ -56,7 +56,19 @@ func (s *Service) atTime(ctx context.Context, l *log, lo, hi fragment.LSN, t fra
 			return 0, fmt.Errorf("%w: LSN %d of log %d is not to be found", api.ErrUnavailable, mid, l.id)
 		}
 		switch row := rows[0]; {
-		case row.Lost || row.TimeMax < t:
+		case row.Lost:
+			// What follows the loss decides on which side t lies. If that is
+			// later than t, the loss may hold t: it is begun at, and told.
+			end, later, err := s.behindLoss(ctx, l, row.End(), hi, t)
+			if err != nil {
+				return 0, err
+			}
+			if later {
+				hi = max(lo, row.First)
+			} else {
+				lo = end
+			}
+		case row.TimeMax < t:
 			lo = row.End()
 		case row.TimeMin >= t:
 			hi = max(lo, row.First)
@@ -74,4 +86,23 @@ func (s *Service) atTime(ctx context.Context, l *log, lo, hi fragment.LSN, t fra
 		}
 	}
 	return lo, nil
+}
+
+// behindLoss finds the first slice at lsn or behind it that is not lost, and
+// says whether it begins at t or later; so does the end, hi.
+func (s *Service) behindLoss(ctx context.Context, l *log, lsn, hi fragment.LSN, t fragment.Micros) (end fragment.LSN, later bool, err error) {
+	for lsn < hi {
+		_, rows, err := s.rows(ctx, l, lsn, 1)
+		if err != nil {
+			return 0, false, err
+		}
+		if len(rows) == 0 {
+			break
+		}
+		if !rows[0].Lost {
+			return lsn, rows[0].TimeMin >= t, nil
+		}
+		lsn = rows[0].End()
+	}
+	return lsn, true, nil
 }

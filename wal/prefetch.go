@@ -84,7 +84,8 @@ func (p *prefetcher) slice(ctx context.Context, lsn, end fragment.LSN) (*fetch, 
 		return nil, fmt.Errorf("%w: read log %d at LSN %d: %w", api.ErrUnavailable, p.l.id, lsn, f.err)
 	}
 	p.depth = min(max(1, 2*p.depth), fetchesMax)
-	return f, p.fill(ctx, f.row.End(), end, p.depth)
+	_ = p.fill(ctx, f.row.End(), end, p.depth) // what fails shows when it is needed
+	return f, nil
 }
 
 func (p *prefetcher) pop() {
@@ -143,7 +144,7 @@ func (p *prefetcher) ask(row fragment.Row) {
 	p.queue = append(p.queue, f)
 	p.bytes += int64(row.Length)
 	at := p.at
-	if batches := p.s.cache.Slice(at.view.Chain.Epoch, row.N, p.l.id); batches != nil {
+	if batches := p.s.cache.Slice(at.view.Chain.Epoch, row.N, p.l.id); batches != nil && !row.Lost {
 		f.slice.Batches = batches
 		close(f.done)
 		return

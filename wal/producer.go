@@ -28,6 +28,13 @@ func (s *Service) OpenProducer(ctx context.Context, r api.OpenRequest) (api.Open
 	}
 	var generation fragment.Generation
 	if r.Exclusive {
+		// What would be refused must not fence anybody first.
+		l.mu.Lock()
+		_, err := l.find(r, s.cfg.NamedProducersMax)
+		l.mu.Unlock()
+		if err != nil {
+			return api.Opened{}, err
+		}
 		if generation, err = s.exclude(ctx, l); err != nil {
 			return api.Opened{}, err
 		}
@@ -39,45 +46,42 @@ func (s *Service) OpenProducer(ctx context.Context, r api.OpenRequest) (api.Open
 	// The one that this call committed: another may have opened since, and
 	// must not be joined. Without Exclusive, a writer keeps what it has.
 	o.Generation = generation
-	if err := s.settled(ctx, l); err != nil {
-		return api.Opened{}, fmt.Errorf("%w: producer may be open or not: %w", api.ErrUnavailable, err)
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	o.Tail = l.durable
 	return o, nil
 }
 
-// raise puts the producer's epoch up. From then on, batches of lower epochs
-// are refused, so what the table says of it stays.
+// raise puts the producer's epoch up, and returns once that is durable, and
+// all that it says. From then on, batches of lower epochs are refused, so what
+// the table says of it stays. A refusal waits for what it rests on, too.
 func (s *Service) raise(ctx context.Context, l *log, r api.OpenRequest) (api.Opened, error) {
 	for {
 		c, err := s.attached(ctx, l)
 		if err != nil {
 			return api.Opened{}, err
 		}
-		o, again, err := l.raise(c, r, s.cfg.NamedProducersMax)
-		if !again {
+		o, n, again, err := l.raise(c, r, s.cfg.NamedProducersMax)
+		if again {
+			if err != nil {
+				s.over(c, err)
+			}
+			continue
+		}
+		unsure := s.settledAt(ctx, c, n)
+		switch {
+		case unsure == nil:
 			return o, err
+		case err != nil:
+			return api.Opened{}, fmt.Errorf("%w: a refusal that rests on what is not durable: %w", api.ErrUnavailable, unsure)
 		}
-		if err != nil {
-			s.over(c, err)
-		}
+		return api.Opened{}, fmt.Errorf("%w: the producer may be open or not: %w", api.ErrUnavailable, unsure)
 	}
 }
 
-func (l *log) raise(c *chain, r api.OpenRequest, namedMax int) (o api.Opened, again bool, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.deleted:
-		return o, false, fmt.Errorf("log %d: %w", l.id, api.ErrDeleted)
-	case l.chain != c:
-		return o, true, nil
-	case l.generation != r.Generation && !r.Exclusive && r.ID == 0:
-		return o, false, &api.FencedError{What: "generation", Have: uint64(r.Generation), Want: uint64(l.generation)}
-	}
-	o.EntryBytesMax = uint32(l.limits.EntryBytesMax)
+// find returns the state of the producer that a request means, or why it is
+// refused; nil for a new anonymous one.
+func (l *log) find(r api.OpenRequest, namedMax int) (*fragment.ProducerState, error) {
 	p := &l.producers
 	id := r.ID
 	if r.Name != "" {
@@ -85,30 +89,51 @@ func (l *log) raise(c *chain, r api.OpenRequest, namedMax int) (o api.Opened, ag
 	}
 	old := p.byID[id]
 	switch {
-	case old == nil && r.Name == "" && r.ID == 0: // a new anonymous one: nothing to be durable
-		o.ID, o.Epoch = p.nextID(l.attachment), max(1, r.Epoch)
-		return o, false, nil
-	case old == nil && r.Name == "" && r.ID <= p.dropped:
-		return o, false, fmt.Errorf("producer %d: %w", r.ID, api.ErrUnknownProducer)
-	case old == nil && r.Name != "":
+	case l.deleted:
+		return nil, fmt.Errorf("log %d: %w", l.id, api.ErrDeleted)
+	case l.generation != r.Generation && !r.Exclusive && r.ID == 0:
+		return nil, &api.FencedError{What: "generation", Have: uint64(r.Generation), Want: uint64(l.generation)}
+	case old != nil:
+		if r.Epoch != 0 && r.Epoch <= old.Epoch {
+			return nil, &api.FencedError{What: "producer epoch", Have: uint64(r.Epoch), Want: uint64(old.Epoch)}
+		}
+		return old, nil
+	case r.Name != "":
 		if n := len(p.byName); n >= namedMax {
-			return o, false, &api.LimitError{What: "named producers of a log", Limit: uint64(namedMax), Value: uint64(n) + 1}
+			return nil, &api.LimitError{What: "named producers of a log", Limit: uint64(namedMax), Value: uint64(n) + 1}
 		}
-		old = &fragment.ProducerState{ID: p.nextID(l.attachment), Name: r.Name}
-	case old == nil:
-		if err := p.room(id); err != nil {
-			return o, false, err
-		}
-		// Its first life ends before it stored anything.
-		old = &fragment.ProducerState{ID: id, Epoch: 1}
+		return &fragment.ProducerState{Name: r.Name}, nil
+	case r.ID == 0:
+		return nil, nil
+	case r.ID <= p.dropped || r.ID > p.highest(l.attachment):
+		return nil, fmt.Errorf("producer %d: %w", r.ID, api.ErrUnknownProducer)
+	}
+	// Its first life ends before it stored anything.
+	return &fragment.ProducerState{ID: id, Epoch: 1}, p.room(id)
+}
+
+// raise is what Service.raise does while the log holds still. n is the
+// fragment that the result rests on.
+func (l *log) raise(c *chain, r api.OpenRequest, namedMax int) (o api.Opened, n uint64, again bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.chain != c {
+		return o, 0, true, nil
+	}
+	o.EntryBytesMax = uint32(l.limits.EntryBytesMax)
+	old, err := l.find(r, namedMax)
+	switch {
+	case err != nil:
+		return o, l.last, false, err
+	case old == nil: // nothing of it has to be durable
+		o.ID, o.Epoch = l.producers.nextID(l.attachment), max(1, r.Epoch)
+		return o, 0, false, nil
 	}
 	next := *old
-	switch {
-	case r.Epoch == 0:
-		next.Epoch++
-	case r.Epoch <= old.Epoch:
-		return o, false, &api.FencedError{What: "producer epoch", Have: uint64(r.Epoch), Want: uint64(old.Epoch)}
-	default:
+	if next.ID == 0 {
+		next.ID = l.producers.nextID(l.attachment)
+	}
+	if next.Epoch++; r.Epoch != 0 {
 		next.Epoch = r.Epoch
 	}
 	if next.Name == "" {
@@ -116,20 +141,20 @@ func (l *log) raise(c *chain, r api.OpenRequest, namedMax int) (o api.Opened, ag
 	}
 	note := next
 	note.Batches = slices.Clone(next.Batches)
-	n, err := c.writer.Note(nil, fragment.LogState{
+	n, err = c.writer.Note(nil, fragment.LogState{
 		Log: l.id, Attachment: l.attachment, End: l.assigned, Time: l.time, Producers: []fragment.ProducerState{note},
 	})
 	if err != nil {
-		return o, true, err
+		return o, 0, true, err
 	}
-	p.put(&next)
+	l.producers.put(&next)
 	l.last = n
 	o.ID, o.Epoch, o.Last = next.ID, next.Epoch, next.Last
 	if k := len(next.Batches); k > 0 {
 		b := next.Batches[k-1]
 		o.LastLSN = b.From + fragment.LSN(b.Count) - 1
 	}
-	return o, false, nil
+	return o, n, false, nil
 }
 
 // exclude commits a new generation: it shuts the gate, lets what is in flight
@@ -166,7 +191,7 @@ func (s *Service) exclude(ctx context.Context, l *log) (fragment.Generation, err
 	// asked is told that nothing is sure: a generation that nobody holds
 	// fences, and the next open is above it.
 	s.wg.Go(func() { s.learnGeneration(l) })
-	return 0, fmt.Errorf("open an exclusive writer: %w", refusal(err))
+	return 0, fmt.Errorf("open an exclusive writer: %w", harmless(refusal(err)))
 }
 
 // learnGeneration opens the gate once the metadata has told the generation.
@@ -178,9 +203,13 @@ func (s *Service) learnGeneration(l *log) {
 		case <-time.After(time.Second):
 		}
 	}
+	var g fragment.Generation
 	if m, err := s.meta(l.id); err == nil {
-		l.open(m.Generation)
+		g = m.Generation
+	} else { // whoever waits is to learn that the log is gone
+		s.forget(l)
 	}
+	l.open(g)
 }
 
 // open opens the gate for those who hold the generation.
@@ -204,21 +233,23 @@ func (s *Service) Producer(ctx context.Context, id fragment.LogID, name string) 
 	if err := s.load(ctx, l); err != nil {
 		return api.ProducerInfo{}, err
 	}
-	info, err := l.producer(name)
-	if err != nil {
-		return api.ProducerInfo{}, err
+	info, c, n, err := l.producer(name)
+	if unsure := s.settledAt(ctx, c, n); unsure != nil {
+		return api.ProducerInfo{}, fmt.Errorf("%w: the answer is not durable yet: %w", api.ErrUnavailable, unsure)
 	}
-	return info, s.settled(ctx, l)
+	return info, err
 }
 
-func (l *log) producer(name string) (api.ProducerInfo, error) {
+// producer tells about a producer, and what the answer rests on.
+func (l *log) producer(name string) (info api.ProducerInfo, c *chain, n uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	c, n = l.chain, l.last
 	p := l.producers.byID[l.producers.byName[name]]
 	if p == nil || name == "" {
-		return api.ProducerInfo{}, fmt.Errorf("producer %q of log %q: %w", name, l.name, api.ErrNotFound)
+		return info, c, n, fmt.Errorf("producer %q of log %q: %w", name, l.name, api.ErrNotFound)
 	}
-	info := api.ProducerInfo{Name: name, ID: p.ID, Epoch: p.Epoch, Last: p.Last}
+	info = api.ProducerInfo{Name: name, ID: p.ID, Epoch: p.Epoch, Last: p.Last}
 	if k := len(p.Batches); k > 0 {
 		b := p.Batches[k-1]
 		info.LastLSN = b.From + fragment.LSN(b.Count) - 1
@@ -226,5 +257,5 @@ func (l *log) producer(name string) (api.ProducerInfo, error) {
 	if p.Time != 0 {
 		info.Time = time.UnixMicro(int64(p.Time))
 	}
-	return info, nil
+	return info, c, n, nil
 }

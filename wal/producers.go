@@ -62,6 +62,12 @@ func (p *producers) nextID(a fragment.Attachment) fragment.ProducerID {
 	return fragment.ProducerID(uint64(a)<<32 | p.given)
 }
 
+// highest is the highest id that was given out under the attachment, or any
+// before it.
+func (p *producers) highest(a fragment.Attachment) fragment.ProducerID {
+	return fragment.ProducerID(uint64(a)<<32 | p.given)
+}
+
 // expire forgets the anonymous producers that sent nothing since a time.
 func (p *producers) expire(since fragment.Micros) {
 	for id, s := range p.byID {

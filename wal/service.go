@@ -104,7 +104,11 @@ func (s *Service) begin(ctx context.Context) error {
 	if s.closed { // while it was being replaced; the next boot seals it
 		return errors.Join(api.ErrClosed, c.writer.Close(ctx))
 	}
-	s.chain, s.chains[epoch] = c, c
+	s.chains[epoch] = c
+	if s.failed != nil { // meanwhile; ready is closed already
+		return s.failed
+	}
+	s.chain = c
 	close(s.ready)
 	return nil
 }
@@ -147,6 +151,8 @@ func (s *Service) current(ctx context.Context) (*chain, error) {
 		}
 		select {
 		case <-ready:
+		case <-s.ctx.Done():
+			return nil, api.ErrClosed
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: no chain to write to: %w", api.ErrUnavailable, ctx.Err())
 		}
@@ -175,16 +181,26 @@ func (s *Service) over(c *chain, err error) {
 // old one was answered "moved" and comes again.
 func (s *Service) replace(c *chain) {
 	_ = c.writer.Close(s.ctx) // it is over already: only its goroutines are waited for
-	if err := s.begin(s.ctx); err != nil && s.ctx.Err() == nil {
+	if err := s.begin(s.ctx); err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.failLocked(err)
+		if !s.closed {
+			s.failLocked(err)
+		}
 		return
 	}
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, l := range s.logs {
-		l.wake() // followers go on with what the seal counted
+	logs := slices.Collect(maps.Values(s.logs))
+	s.mu.RUnlock()
+	for _, l := range logs {
+		l.mu.Lock()
+		here := l.chain == c
+		l.mu.Unlock()
+		if here { // followers go on with what the seal counted
+			if err := s.load(s.ctx, l); err != nil {
+				s.cfg.Logger.Warn("load log after its chain was sealed; the next use does it", "log", l.name, "err", err)
+			}
+		}
 	}
 }
 
@@ -202,10 +218,13 @@ func (s *Service) failLocked(err error) {
 func (s *Service) Fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.failed != nil || s.closed {
+		return
+	}
 	if s.chain != nil {
 		s.chain, s.ready = nil, make(chan struct{})
-		s.failLocked(err)
 	}
+	s.failLocked(err)
 }
 
 // Failed is closed when this node can't write any more; Err says why. Reads

@@ -56,6 +56,10 @@ func runVerify(cmd *cobra.Command, url string, keep int) (err error) {
 		return err
 	}
 	say.clear()
+	if r.Cluster == "" && r.Chains == 0 {
+		return advise(&exitError{exitNotFound, fmt.Errorf("%s holds no wpd cluster: no cluster.json, and no chain", store.URL())},
+			"check the URL, and the prefix in it: an empty bucket must not pass for a whole one")
+	}
 	took := time.Since(start)
 	out := cmd.OutOrStdout()
 	if wantsJSON(cmd) {

@@ -34,7 +34,8 @@ type Service interface {
 	// OpenProducer starts (or, by a higher epoch, restarts) a producer and
 	// says how far it got; see OpenRequest. The raised epoch is durable on
 	// return. Errors: *LimitError, *FencedError, ErrUnknownProducer,
-	// ErrDeleted.
+	// ErrDeleted. After ErrUnavailable the epoch may be raised or not: opening
+	// again is harmless.
 	OpenProducer(ctx context.Context, r OpenRequest) (Opened, error)
 	// Producer tells about a named producer. Errors: ErrNotFound.
 	Producer(ctx context.Context, log fragment.LogID, name string) (ProducerInfo, error)
