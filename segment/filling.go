@@ -148,6 +148,10 @@ func (f *filling) prepare(prev *legacy) {
 	if f.extra > notesBytesMax {
 		l.notes = nil
 	}
+	for i := range l.notes { // they speak of where the log stands now
+		t := f.logs[l.notes[i].Log]
+		l.notes[i].End, l.notes[i].Time = t.state.End, t.state.Time
+	}
 	if prev != nil {
 		f.directory.PrevEnds = prev.ends
 		// A producer's name and raised epoch stand in a note only: the loss of
