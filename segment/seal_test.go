@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -263,12 +264,12 @@ func TestSealWorlds(t *testing.T) {
 				for k := 0; ; k++ {
 					dies := b.on(before.Clone())
 					ctx, cancel := context.WithCancel(t.Context())
-					creates := 0
+					var creates atomic.Int64 // gaps are created side by side
 					dies.Hook(func(_ context.Context, op blobtest.Op) error {
 						if op.Kind != blobtest.Create {
 							return nil
 						}
-						if creates++; creates == k+1 {
+						if creates.Add(1) == int64(k+1) {
 							if after == 1 {
 								_ = dies.mem.Create(t.Context(), op.Key, op.Parts)
 							}
@@ -279,7 +280,7 @@ func TestSealWorlds(t *testing.T) {
 					})
 					_, err := Seal(ctx, dies.store, world.request(dies))
 					cancel()
-					if creates <= k {
+					if creates.Load() <= int64(k) {
 						require.NoError(t, err)
 						break
 					}

@@ -272,6 +272,18 @@ func (l *Ledger) Count(o Outcome) (n int) {
 	return n
 }
 
+// Entries counts the entries of appends with an outcome.
+func (l *Ledger) Entries(o Outcome) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.order {
+		if a.Outcome == o {
+			n += a.Count
+		}
+	}
+	return n
+}
+
 // Reasons lists the appends of an outcome, with what was said of them.
 func (l *Ledger) Reasons(o Outcome) (all []string) {
 	l.mu.Lock()
