@@ -53,6 +53,12 @@ type (
 	LimitError = api.LimitError
 	// StaleError: a configuration was changed by somebody else in between.
 	StaleError = api.StaleError
+	// WrongClusterError: another cluster answers at the address that was
+	// dialled. Nothing was done.
+	WrongClusterError = api.WrongClusterError
+	// BusyError: the service has too much to do; nothing was done. Is
+	// ErrUnavailable.
+	BusyError = api.BusyError
 	// DataLossError: acknowledged entries can't be read any more; what lies
 	// around them can.
 	DataLossError = api.DataLossError

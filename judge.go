@@ -203,7 +203,7 @@ func kindOf(err error) kind {
 	switch {
 	case errors.Is(err, ErrUncertain), errors.Is(err, api.ErrMoved), errors.Is(err, ErrUnavailable):
 		return again
-	case is[*FencedError](err), errors.Is(err, ErrNotFound), errors.Is(err, ErrClosed):
+	case is[*FencedError](err), is[*WrongClusterError](err), errors.Is(err, ErrNotFound), errors.Is(err, ErrClosed):
 		return fatal
 	case errors.Is(err, ErrUnknownProducer):
 		return unknown

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/wpd-io/wpd/fragment"
 )
@@ -38,6 +39,9 @@ var (
 	ErrStored = errors.New("already stored")
 	// ErrInvalid: the call itself is malformed; the text says how.
 	ErrInvalid = errors.New("invalid")
+	// ErrForbidden: the node does not do that for anybody, or not as it is
+	// configured.
+	ErrForbidden = errors.New("forbidden")
 )
 
 // sentinel is an error that is also another one, without its text.
@@ -111,6 +115,26 @@ type LimitError struct {
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("%s: %d is over the limit of %d", e.What, e.Value, e.Limit)
 }
+
+// WrongClusterError: the node that answers belongs to another cluster than the
+// client was dialled to, where its ids mean something else. Nothing was done.
+type WrongClusterError struct {
+	Have string // UUID of the node's cluster
+}
+
+func (e *WrongClusterError) Error() string {
+	return fmt.Sprintf("the node that answers belongs to another cluster, %s: dial again", e.Have)
+}
+
+// BusyError: the service has too much to do; nothing was done. The same call
+// may succeed after a while. Is ErrUnavailable.
+type BusyError struct {
+	What       string        // what there is too much of
+	RetryAfter time.Duration // when to try again; 0: the caller decides
+}
+
+func (e *BusyError) Error() string { return "unavailable: " + e.What }
+func (e *BusyError) Unwrap() error { return ErrUnavailable }
 
 // StaleError: a configuration was changed by somebody else in between.
 type StaleError struct {
