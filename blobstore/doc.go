@@ -2,7 +2,8 @@
 //
 // A [Bucket] offers what the rooms above need and nothing more: put-if-absent,
 // ranged read, ordered list, delete. It speaks to file, s3, gs, azblob and mem
-// through [Open], and to anything else through a [Raw].
+// through [Open], which opens a gocloud bucket of each, and to anything else
+// through a [Raw].
 //
 // # What callers may rely on
 //

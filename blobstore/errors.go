@@ -16,7 +16,7 @@ type KeyError = filebucket.KeyError
 
 // ErrTooLarge is wrapped by the error of a create of more than [ObjectBytesMax]
 // bytes. Nothing was done.
-var ErrTooLarge = errors.New("object too large")
+var ErrTooLarge = filebucket.ErrTooLarge
 
 // ErrShort is wrapped by the error of a read that kept returning fewer bytes
 // than the object has.

@@ -3,6 +3,8 @@ package blobstore
 import (
 	"crypto/rand"
 	"testing"
+
+	"github.com/wpd-io/wpd/blobstore/filebucket"
 )
 
 // OpenRawForTest opens what is under a bucket, in a corner of its own that is
@@ -15,6 +17,21 @@ func OpenRawForTest(t *testing.T, url string) Raw {
 	raw := prefixed{b.raw, "test-" + rand.Text() + "/"}
 	t.Cleanup(func() {
 		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return raw
+}
+
+// OpenDriverForTest opens a directory as if nothing but gocloud knew what it is.
+func OpenDriverForTest(t *testing.T, dir string) Raw {
+	b, err := filebucket.OpenBucket(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := &cloud{bucket: b}
+	t.Cleanup(func() {
+		if err := raw.Close(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -110,11 +110,11 @@ func openFile(u *url.URL) (Raw, error) {
 	case u.RawQuery != "":
 		return nil, fmt.Errorf("%w: file:// takes no parameter but prefix, not %q", ErrURL, u.RawQuery)
 	}
-	b, err := filebucket.Open(filepath.FromSlash(u.Path))
+	bucket, err := filebucket.OpenBucket(filepath.FromSlash(u.Path))
 	if err != nil {
-		return nil, err // not a non-nil Raw around a nil pointer
+		return nil, err
 	}
-	return b, nil
+	return newRaw(bucket, u), nil
 }
 
 func openCloud(ctx context.Context, u *url.URL) (Raw, error) {
@@ -122,12 +122,31 @@ func openCloud(ctx context.Context, u *url.URL) (Raw, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newRaw(bucket, u), nil
+}
+
+// newRaw goes through gocloud, but for what its drivers do better themselves.
+func newRaw(bucket *blob.Bucket, u *url.URL) Raw {
 	c := &cloud{bucket: bucket}
-	if u.Scheme == "s3" {
+	var f *filebucket.Bucket
+	switch {
+	case bucket.As(&f):
+		return &files{Bucket: f, opened: c}
+	case u.Scheme == "s3":
 		c.s3 = newS3Put(bucket, u)
 	}
-	return c, nil
+	return c
 }
+
+// files is a file bucket that was opened through gocloud, without gocloud in the
+// way: its creates copy no byte, its listings open no file.
+type files struct {
+	*filebucket.Bucket
+	opened *cloud
+}
+
+// Close closes the bucket as it was opened.
+func (f *files) Close() error { return f.opened.Close() }
 
 // show is a URL without what may be secret: user info, and the values of
 // parameters that are not known to be harmless.

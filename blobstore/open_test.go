@@ -6,9 +6,12 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/blobstore"
 	"github.com/wpd-io/wpd/blobstore/blobtest"
@@ -85,6 +88,26 @@ func TestOpenPrefix(t *testing.T) {
 	if want := "file://" + dir + "?prefix=p/q/"; part.URL() != want {
 		t.Errorf("URL() = %q, want %q", part.URL(), want)
 	}
+}
+
+// TestFileCopiesNothing: gocloud opens file://, but no create passes through its
+// writers, which hold the object once more.
+func TestFileCopiesNothing(t *testing.T) {
+	b, err := blobstore.Open(t.Context(), "file://"+t.TempDir(), blobstore.Options{})
+	require.NoError(t, err)
+	defer b.Close()
+	head, body := make([]byte, 64), make([]byte, 8<<20)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	require.NoError(t, b.Create(t.Context(), "k", head, body))
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20), "bytes allocated for a create of 8 MiB")
+
+	raw := blobstore.OpenDriverForTest(t, t.TempDir())
+	runtime.ReadMemStats(&before)
+	require.NoError(t, raw.Create(t.Context(), "k", [][]byte{head, body}))
+	runtime.ReadMemStats(&after)
+	require.Greater(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20), "the measure sees a copy where there is one")
 }
 
 // broken is a store with one promise broken.

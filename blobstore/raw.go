@@ -3,12 +3,14 @@ package blobstore
 import (
 	"context"
 	"iter"
+
+	"github.com/wpd-io/wpd/blobstore/filebucket"
 )
 
 // ObjectBytesMax is the size of the largest object that can be created. From
 // 16 MiB on S3 takes several requests, and the condition of the create guards
 // only the last of them.
-const ObjectBytesMax = 16<<20 - 1
+const ObjectBytesMax = filebucket.ObjectBytesMax
 
 // Raw is a store without retries: each call is one attempt. It is the seam at
 // which tests put faults. All methods may be called at the same time, and return

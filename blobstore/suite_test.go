@@ -33,3 +33,9 @@ func TestSuiteURL(t *testing.T) {
 		})
 	}
 }
+
+// TestSuiteDriver runs the suite on files by way of gocloud alone, which is how
+// others use our driver. TestSuiteURL has them by the short way.
+func TestSuiteDriver(t *testing.T) {
+	blobtest.Run(t, func(t *testing.T) blobstore.Raw { return blobstore.OpenDriverForTest(t, t.TempDir()) })
+}

@@ -55,17 +55,6 @@ func TestStrangerUntouched(t *testing.T) {
 	require.Len(t, entries, 1)
 }
 
-func TestUnreadableDir(t *testing.T) {
-	if os.Getuid() == 0 {
-		t.Skip("root reads everything")
-	}
-	dir := t.TempDir()
-	require.NoError(t, os.Chmod(dir, 0))
-	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
-	e := refuse[*DataDirError](t, Config{Dir: dir, Bucket: newBucket()})
-	require.ErrorIs(t, e, os.ErrPermission)
-}
-
 func TestNewerVersions(t *testing.T) {
 	dir, b := t.TempDir(), newBucket()
 	require.NoError(t, open(t, dir, b).Close())

@@ -211,7 +211,10 @@ func (f *crashFile) ReadAt(p []byte, off int64) (int, error) {
 func (f *crashFile) Stat() (filebucket.Info, error) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
-	return filebucket.Info{Size: int64(len(f.n.data)), NotFile: f.n.isDir, ID: f.n.identity()}, nil
+	return filebucket.Info{
+		Size: int64(len(f.n.data)), ModTime: f.n.mtime,
+		NotFile: f.n.isDir, ID: f.n.identity(),
+	}, nil
 }
 
 func (f *crashFile) Close() error { return nil }

@@ -102,39 +102,14 @@ func (b *Bucket) link(ctx context.Context, d *dir, name string, parts [][]byte) 
 // has read it before, its directory is fsynced first, unless nothing was added
 // to it since it last was.
 func (b *Bucket) ReadRange(ctx context.Context, key string, offset, length int64) (data []byte, size int64, err error) {
-	if err := CheckKey(key); err != nil {
-		return nil, 0, err
-	}
 	if offset < 0 || length < 0 {
 		return nil, 0, fmt.Errorf("read %q: negative range: offset %d, length %d", key, offset, length)
 	}
-	if ctx.Err() != nil {
-		return nil, 0, fmt.Errorf("read %q: %w", key, context.Cause(ctx))
-	}
-	if b.dirs.isClosed() {
-		return nil, 0, fmt.Errorf("read %q: %w", key, ErrClosed)
-	}
-	f, err := b.dirs.fs.Open(b.dirs.path(key))
+	f, info, err := b.openDurable(ctx, key)
 	if err != nil {
-		if notDir(err) {
-			err = fs.ErrNotExist
-		}
-		return nil, 0, fmt.Errorf("read %q: %w", key, err)
+		return nil, 0, err
 	}
 	defer f.Close() // of a file that was only read
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, fmt.Errorf("read %q: %w", key, err)
-	}
-	if info.NotFile {
-		return nil, 0, fmt.Errorf("read %q: it is not a regular file: %w", key, fs.ErrNotExist)
-	}
-	if !b.known.has(info.ID) {
-		if err := b.settle(key); err != nil {
-			return nil, 0, fmt.Errorf("read %q: not known to be durable: %w", key, err)
-		}
-		b.known.add(info.ID)
-	}
 	if offset >= info.Size || length == 0 {
 		return []byte{}, info.Size, nil
 	}
@@ -143,6 +118,51 @@ func (b *Bucket) ReadRange(ctx context.Context, key string, offset, length int64
 		return nil, 0, fmt.Errorf("read %q: %d bytes of %d at %d: %w", key, n, len(data), offset, err)
 	}
 	return data, info.Size, nil
+}
+
+// openDurable opens an object whose existence is durable on return. The caller
+// closes it.
+func (b *Bucket) openDurable(ctx context.Context, key string) (File, Info, error) {
+	f, info, err := b.openFile(ctx, key)
+	if err != nil || b.known.has(info.ID) {
+		return f, info, err
+	}
+	if err := b.settle(key); err != nil {
+		_ = f.Close() // of a file that was not even read
+		return nil, Info{}, fmt.Errorf("read %q: not known to be durable: %w", key, err)
+	}
+	b.known.add(info.ID)
+	return f, info, nil
+}
+
+// openFile opens an object that a power loss may still undo. The caller closes
+// it.
+func (b *Bucket) openFile(ctx context.Context, key string) (File, Info, error) {
+	if err := CheckKey(key); err != nil {
+		return nil, Info{}, err
+	}
+	if ctx.Err() != nil {
+		return nil, Info{}, fmt.Errorf("read %q: %w", key, context.Cause(ctx))
+	}
+	if b.dirs.isClosed() {
+		return nil, Info{}, fmt.Errorf("read %q: %w", key, ErrClosed)
+	}
+	f, err := b.dirs.fs.Open(b.dirs.path(key))
+	if err != nil {
+		if notDir(err) {
+			err = fs.ErrNotExist
+		}
+		return nil, Info{}, fmt.Errorf("read %q: %w", key, err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.NotFile {
+		err = fmt.Errorf("it is not a regular file: %w", fs.ErrNotExist)
+	}
+	if err != nil {
+		_ = f.Close() // of a file that was not even read
+		return nil, Info{}, fmt.Errorf("read %q: %w", key, err)
+	}
+	return f, info, nil
 }
 
 // settle makes the entry of an object that was seen durable.

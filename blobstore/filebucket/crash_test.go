@@ -9,6 +9,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+	"gocloud.dev/blob"
+
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/blobstore/filebucket"
 )
@@ -79,6 +82,21 @@ func TestSeenIsDurable(t *testing.T) {
 	const key = "made/just/now"
 	see := map[string]func(t *testing.T, b *filebucket.Bucket) bool{
 		"read": func(t *testing.T, b *filebucket.Bucket) bool { return read(t, b, key) != "absent" },
+		"gocloud's attributes": func(t *testing.T, b *filebucket.Bucket) bool {
+			there, err := blob.NewBucket(b.Driver()).Exists(t.Context(), key)
+			require.NoError(t, err)
+			return there
+		},
+		"gocloud's reader": func(t *testing.T, b *filebucket.Bucket) bool {
+			r, err := blob.NewBucket(b.Driver()).NewReader(t.Context(), key, nil)
+			require.NoError(t, err)
+			return r.Close() == nil
+		},
+		"gocloud's list": func(t *testing.T, b *filebucket.Bucket) bool {
+			o, err := blob.NewBucket(b.Driver()).List(nil).Next(t.Context())
+			require.NoError(t, err)
+			return o.Key == key
+		},
 		"create": func(t *testing.T, b *filebucket.Bucket) bool {
 			err := b.Create(t.Context(), key, [][]byte{[]byte("another")})
 			if !errors.Is(err, fs.ErrExist) {

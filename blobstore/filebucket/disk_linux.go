@@ -166,7 +166,10 @@ func (f diskFile) Stat() (Info, error) {
 	if err := retry(func() error { return unix.Fstat(f.fd, &st) }); err != nil {
 		return Info{}, os.NewSyscallError("fstat", err)
 	}
-	return Info{Size: st.Size, NotFile: st.Mode&unix.S_IFMT != unix.S_IFREG, ID: statID(&st)}, nil
+	return Info{
+		Size: st.Size, ModTime: time.Unix(st.Mtim.Unix()),
+		NotFile: st.Mode&unix.S_IFMT != unix.S_IFREG, ID: statID(&st),
+	}, nil
 }
 
 func (f diskFile) Close() error { return os.NewSyscallError("close", unix.Close(f.fd)) }

@@ -80,5 +80,5 @@ func (f diskFile) Stat() (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{Size: info.Size(), NotFile: !info.Mode().IsRegular()}, nil
+	return Info{Size: info.Size(), ModTime: info.ModTime(), NotFile: !info.Mode().IsRegular()}, nil
 }

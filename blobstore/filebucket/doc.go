@@ -1,8 +1,9 @@
 // Package filebucket keeps objects as files below one directory, durably.
 //
-// It is what a file:// bucket is made of. gocloud's own fileblob neither
-// fences (two writers can both win a conditional create) nor syncs anything,
-// so this package does both itself:
+// It is what a file:// bucket is made of, and a driver for gocloud
+// ([OpenBucket], [Bucket.Driver]). gocloud's own fileblob neither fences (two
+// writers can both win a conditional create) nor syncs anything, so this package
+// does both itself:
 //
 //   - Create writes an unnamed file (O_TMPFILE; where there is none, a file in
 //     a hidden directory), fsyncs it, gives it its name with link(2), which

@@ -68,6 +68,8 @@ type File interface {
 type Info struct {
 	// Size in bytes.
 	Size int64
+	// ModTime is when the content was written, by the file system's clock.
+	ModTime time.Time
 	// NotFile is set for a directory, and for whatever else is not a
 	// regular file.
 	NotFile bool

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wpd-io/wpd/testcluster/nobody"
 )
 
 func keys(t *testing.T, b *Bucket) []string {
@@ -89,20 +91,19 @@ func TestOpenLeavesNothing(t *testing.T) {
 }
 
 func TestOpenReadOnly(t *testing.T) {
-	if os.Getuid() == 0 {
-		t.Skip("root may write anywhere")
-	}
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o500); err != nil {
-		t.Fatal(err)
-	}
-	b, err := Open(dir)
-	if err == nil {
-		t.Fatalf("Open of a read-only directory succeeded: %v", b.Close())
-	}
-	if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "cannot be written") {
-		t.Errorf("Open = %v", err)
-	}
+	nobody.Run(t, func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o500); err != nil {
+			t.Fatal(err)
+		}
+		b, err := Open(dir)
+		if err == nil {
+			t.Fatalf("Open of a read-only directory succeeded: %v", b.Close())
+		}
+		if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "cannot be written") {
+			t.Errorf("Open = %v", err)
+		}
+	})
 }
 
 func TestKeys(t *testing.T) {
