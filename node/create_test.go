@@ -124,23 +124,10 @@ func (c *createRun) run(t *testing.T) {
 		if load.Life == 1 {
 			time.AfterFunc(time.Duration(c.rnd.IntN(200))*time.Millisecond, p.Cut)
 		}
-		dead := make(chan struct{})
-		context.AfterFunc(p.WhenCut(), func() {
-			p.Kill()
-			close(dead)
-		})
-		if err := p.Open(t.Context()); err == nil {
-			require.NoError(t, load.Run(t.Context(), p.Client()))
-		} else {
-			require.ErrorIs(t, err, testcluster.ErrCut)
-		}
-		p.Cut()
-		<-dead
-		p.Crash()
+		liveAndCrash(t, w, p, load)
 		if c.rule != nil && (c.how == diesEarly || c.how == late || c.how == lateNow) {
 			c.rule.Release()
 		}
-		require.NoError(t, testcluster.KeepRaftOnly(w.Dir))
 	}
 	p := start(t, w)
 	if c.rule != nil {
@@ -148,6 +135,25 @@ func (c *createRun) run(t *testing.T) {
 	}
 	load.Logs, load.Exclusive = load.AllLogs(), false
 	check(t, w, p, l, load.Logs, testcluster.Expect{AcknowledgedMin: 10})
+}
+
+// liveAndCrash opens a node and puts a load on it. Once that has ended, or the
+// node is cut off in its midst, nothing is left but the bucket and Raft's files.
+func liveAndCrash(t *testing.T, w *testcluster.World, p *testcluster.Proc, load testcluster.Load) {
+	t.Helper()
+	dead := make(chan struct{})
+	context.AfterFunc(p.WhenCut(), func() {
+		p.Kill()
+		close(dead)
+	})
+	if err := p.Open(t.Context()); err == nil {
+		require.NoError(t, load.Run(t.Context(), p.Client()))
+	} else {
+		require.ErrorIs(t, err, testcluster.ErrCut)
+	}
+	p.Cut()
+	<-dead
+	crash(t, w, p)
 }
 
 // hook gives every call a latency, some reads an error, and the k-th create

@@ -80,20 +80,7 @@ func (c *powerRun) run(t *testing.T) {
 			}
 			return nil
 		})
-		dead := make(chan struct{})
-		context.AfterFunc(p.WhenCut(), func() {
-			p.Kill()
-			close(dead)
-		})
-		if err := p.Open(t.Context()); err == nil {
-			require.NoError(t, load.Run(t.Context(), p.Client()))
-		} else {
-			require.ErrorIs(t, err, testcluster.ErrCut)
-		}
-		p.Cut()
-		<-dead
-		p.Crash()
-		require.NoError(t, testcluster.KeepRaftOnly(w.Dir))
+		liveAndCrash(t, w, p, load)
 		left -= disk.Ops() - before
 		c.struck = c.struck || disk.Stopped()
 		// Every crash is a power loss.
