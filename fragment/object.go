@@ -31,9 +31,10 @@ func encode(h Head, d *Directory, body [][]byte, end int) Object {
 }
 
 // gatherMax is the size up to which a batch is copied next to its neighbours
-// when a fragment is frozen; a larger one is stored from where it lies. Few
-// parts and few copied bytes both matter.
-const gatherMax = 128 << 10
+// when a fragment is frozen. A larger one is stored from where it lies, and so
+// is held once, however long its producer keeps it for a retry, and the cache
+// for its readers. Few parts and few copied bytes both matter.
+const gatherMax = 4 << 10
 
 // pointEvery is the distance of a slice's points, in bytes.
 const pointEvery = 64 << 10
