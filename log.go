@@ -85,6 +85,33 @@ func (l *Log) Producer(ctx context.Context, name string) (ProducerInfo, error) {
 	return l.client.service.Producer(ctx, l.id, name)
 }
 
+// Producers lists the log's named producers, by name, each as Producer tells
+// about it. It ends after an error. Errors: those of Producer.
+func (l *Log) Producers(ctx context.Context) iter.Seq2[ProducerInfo, error] {
+	return func(yield func(ProducerInfo, error) bool) {
+		for after := ""; ; {
+			err := l.client.check()
+			var page []ProducerInfo
+			if err == nil {
+				page, err = l.client.service.Producers(ctx, l.id, after, 0)
+			}
+			if err != nil {
+				yield(ProducerInfo{}, err)
+				return
+			}
+			for _, info := range page {
+				if !yield(info, nil) {
+					return
+				}
+			}
+			if len(page) == 0 {
+				return
+			}
+			after = page[len(page)-1].Name
+		}
+	}
+}
+
 // Writer opens a writer; Close it when done. Without ProducerID it is a
 // producer of its own, which is forgotten when it closes. Errors:
 // *LimitError (too many named producers), *FencedError (the log has an

@@ -97,6 +97,9 @@ func Open(ctx context.Context, c Config) (_ *Member, err error) {
 // part made with the data directory.
 func (m *Member) Identity() string { return m.me.Identity }
 
+// Name returns the name that was configured when the data directory was made.
+func (m *Member) Name() string { return m.me.Name }
+
 // Boot returns the number of this start of the node; the first is 1.
 func (m *Member) Boot() uint64 { return m.boot.Number }
 

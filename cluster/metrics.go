@@ -56,7 +56,7 @@ func (m *metrics) register(r prometheus.Registerer, state *machine) error {
 		m.proposals, m.proposeSeconds, m.snapshotBytes, m.failed,
 		gauge("wpd_cluster_applied_index", "Raft index of the last command applied here. A rise that follows appends means that metadata is on the write path.",
 			func(s *fsm.State) float64 { return float64(s.AppliedIndex()) }),
-		gauge("wpd_cluster_logs", "Logs in the metadata.",
+		gauge("wpd_cluster_logs", "Logs in the metadata. A rise that does not end means that somebody makes a log for each of something.",
 			func(s *fsm.State) float64 { return float64(s.LogCount()) }),
 		gauge("wpd_cluster_chains", "Chains in the metadata, sealed ones included. A fast rise means restarts or lost leases.",
 			func(s *fsm.State) float64 { return float64(s.ChainCount()) }),

@@ -11,6 +11,7 @@ import (
 // Metrics are those of all chains of a process.
 type Metrics struct {
 	count         atomic.Uint64 // creates through this value
+	bytes         atomic.Uint64 // and their bytes
 	creates       prometheus.Counter
 	createErrors  prometheus.Counter
 	createSeconds prometheus.Histogram
@@ -27,9 +28,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "wpd_segment_" + name, Help: help}))
 	}
-	m.creates = counter("creates_total", "Objects created by chains; each costs a request.")
-	m.createErrors = counter("create_errors_total", "Creates that did not put our object in place: a chain was sealed, or closed.")
-	m.createBytes = counter("create_bytes_total", "Bytes of objects created by chains.")
+	m.creates = counter("creates_total", "Objects created by chains; each costs a request. A rise without more bytes means emptier fragments: see flush_interval.")
+	m.createErrors = counter("create_errors_total", "Creates that did not put our object in place: a chain was sealed, or closed. A rise while the node runs means that somebody else seals its chains.")
+	m.createBytes = counter("create_bytes_total", "Bytes of objects created by chains. By creates, it is how full fragments are.")
 	m.createSeconds = register(r, prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "wpd_segment_create_seconds", Help: "Time until an object was durable; a rise is a slow store.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
@@ -37,8 +38,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m.buffered = register(r, prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "wpd_segment_buffered_bytes", Help: "Bytes taken but not durable; at its limit, appenders wait.",
 	}))
-	m.cuts = counter("cuts_total", "Segments cut.")
-	m.cutErrors = counter("cut_errors_total", "Cuts that did not succeed and will be tried again.")
+	m.cuts = counter("cuts_total", "Segments cut; each costs a request. A rise means more bytes, or that segments are cut too early.")
+	m.cutErrors = counter("cut_errors_total", "Cuts that did not succeed and will be tried again. A rise makes the next start after a crash longer.")
 	return m
 }
 
@@ -70,6 +71,7 @@ func (m *Metrics) created(size int, took time.Duration, err error) {
 		return
 	}
 	m.count.Add(1)
+	m.bytes.Add(uint64(size))
 	m.creates.Inc()
 	m.createBytes.Add(float64(size))
 	m.createSeconds.Observe(took.Seconds())
@@ -77,3 +79,6 @@ func (m *Metrics) created(size int, took time.Duration, err error) {
 
 // Creates is how many objects were created through this value so far.
 func (m *Metrics) Creates() uint64 { return m.count.Load() }
+
+// CreatedBytes is how many bytes those had.
+func (m *Metrics) CreatedBytes() uint64 { return m.bytes.Load() }

@@ -233,6 +233,18 @@ func (s *Service) Tail(ctx context.Context, id fragment.LogID, level api.Level) 
 	return l.durable, nil
 }
 
+// Limits is what batches of a log are held to now. It asks nobody. Errors:
+// ErrDeleted, ErrNotFound, ErrClosed.
+func (s *Service) Limits(id fragment.LogID) (fragment.Limits, error) {
+	l, err := s.log(id)
+	if err != nil {
+		return fragment.Limits{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.limits, nil
+}
+
 // level waits until a read of the log is as fresh as is asked.
 func (s *Service) level(ctx context.Context, l *log, level api.Level) error {
 	if level.Linearizable {

@@ -26,8 +26,8 @@ func (a *answer) Settled(err error) {
 	a.done(a.ack, a.err)
 }
 
-// Append implements api.Service.
-func (s *Service) Append(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
+// append is Append, not counted.
+func (s *Service) append(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
 	if b := r.Batch; b.Len() == 0 || b.Producer() == 0 || b.ProducerEpoch() == 0 || b.FirstSeq() == 0 || b.LowestSeq() > b.FirstSeq() {
 		return fmt.Errorf("%w: a batch without entries, producer, epoch or sequence", api.ErrInvalid)
 	}

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,10 @@ type Config struct {
 	CacheBytes int64
 	// PrefetchBytes bounds what one reader has fetched ahead; default 32 MiB.
 	PrefetchBytes int64
+	// PrefetchNodeBytes bounds what all readers of the node together have
+	// fetched ahead; beyond it, a reader gets only what it needs next. Default
+	// 64 MiB.
+	PrefetchNodeBytes int64
 	// CutBytes, CutAge and CutFragments say when a segment is cut; default
 	// 1 GiB, 10 minutes, 4,096 fragments.
 	CutBytes     int64
@@ -52,38 +57,36 @@ type Config struct {
 	Registerer prometheus.Registerer // nil: metrics are not exported
 }
 
+// WithDefaults returns the configuration with what is zero filled in.
+func (c Config) WithDefaults() Config {
+	c.Window = cmp.Or(c.Window, 8)
+	c.FragmentBytes = cmp.Or(c.FragmentBytes, fragment.FragmentBytes)
+	c.BufferBytes = cmp.Or(c.BufferBytes, max(int64(c.Window+4)*int64(c.FragmentBytes), 3*fragment.FragmentBytes))
+	c.CacheBytes = cmp.Or(c.CacheBytes, 96<<20)
+	c.PrefetchBytes = cmp.Or(c.PrefetchBytes, 32<<20)
+	c.PrefetchNodeBytes = cmp.Or(c.PrefetchNodeBytes, 64<<20)
+	c.CutBytes = cmp.Or(c.CutBytes, 1<<30)
+	c.CutAge = cmp.Or(c.CutAge, 10*time.Minute)
+	c.CutFragments = cmp.Or(c.CutFragments, 4096)
+	c.NamedProducersMax = cmp.Or(c.NamedProducersMax, 1024)
+	c.AnonymousProducersMax = cmp.Or(c.AnonymousProducersMax, 4096)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
 func (c *Config) validate() error {
 	if c.Store == nil || c.Meta == nil {
 		return errors.New("wal: no store, or no metadata")
 	}
-	fill := func(field *int64, def int64) {
-		if *field == 0 {
-			*field = def
-		}
-	}
-	fill(&c.CacheBytes, 96<<20)
-	fill(&c.PrefetchBytes, 32<<20)
-	if c.Window == 0 {
-		c.Window = 8
-	}
-	if c.FragmentBytes == 0 {
-		c.FragmentBytes = fragment.FragmentBytes
-	}
-	if c.NamedProducersMax == 0 {
-		c.NamedProducersMax = 1024
-	}
-	if c.AnonymousProducersMax == 0 {
-		c.AnonymousProducersMax = 4096
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	*c = c.WithDefaults()
 	switch {
 	case c.Window > 64:
 		return fmt.Errorf("wal: window %d, want 1 to 64", c.Window)
 	case c.FragmentBytes < 64<<10 || c.FragmentBytes > fragment.FragmentBytes:
 		return fmt.Errorf("wal: fragment size of %d bytes, want %d to %d", c.FragmentBytes, 64<<10, fragment.FragmentBytes)
-	case c.FlushInterval < 0 || c.BufferBytes < 0 || c.CutBytes < 0 || c.CutAge < 0 || c.PrefetchBytes < 0 || c.NamedProducersMax < 0 || c.AnonymousProducersMax < 0:
+	case c.FlushInterval < 0 || c.BufferBytes < 0 || c.CutBytes < 0 || c.CutAge < 0 || c.PrefetchBytes < 0 || c.PrefetchNodeBytes < 0 || c.NamedProducersMax < 0 || c.AnonymousProducersMax < 0:
 		return errors.New("wal: a size, a count or a time is negative")
 	}
 	return nil

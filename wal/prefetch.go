@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
@@ -19,7 +20,8 @@ const fetchesMax = 16
 
 // prefetcher reads the slices of a log in order, and, while it is read on and
 // on, some ahead: one at first, twice as many with each slice that was used,
-// up to a number of bytes. Not safe for concurrent use.
+// up to a number of bytes, and as long as all readers together have not fetched
+// too much. Not safe for concurrent use.
 type prefetcher struct {
 	s *Service
 	l *log
@@ -45,10 +47,31 @@ type place struct {
 // fetch is one slice, asked for.
 type fetch struct {
 	row   fragment.Row
+	ahead int64 // taken of what all readers share; 0: it was needed at once
 	done  chan struct{}
 	slice segment.Slice
 	err   error
 }
+
+// shared bounds what all readers of a node have fetched ahead, in bytes. What a
+// reader needs at once is not ahead: no reader stands still for another one.
+type shared struct {
+	most int64
+	used atomic.Int64 // <= most
+}
+
+func (b *shared) take(n int64) bool {
+	if b.used.Add(n) <= b.most {
+		return true
+	}
+	b.used.Add(-n)
+	return false
+}
+
+func (b *shared) give(n int64) { b.used.Add(-n) }
+
+// Prefetched is how many bytes all readers have fetched ahead.
+func (s *Service) Prefetched() int64 { return s.ahead.used.Load() }
 
 func newPrefetcher(s *Service, l *log) *prefetcher {
 	p := &prefetcher{s: s, l: l}
@@ -58,6 +81,7 @@ func newPrefetcher(s *Service, l *log) *prefetcher {
 
 func (p *prefetcher) close() {
 	p.cancel()
+	p.drop()
 	p.wg.Wait()
 }
 
@@ -69,7 +93,7 @@ func (p *prefetcher) slice(ctx context.Context, lsn, end fragment.LSN) (*fetch, 
 	if len(p.queue) > 0 && p.queue[0].row.First > lsn {
 		p.drop() // somebody jumped back
 	}
-	if err := p.fill(ctx, lsn, end, 1); err != nil {
+	if err := p.fill(ctx, lsn, end, 1, true); err != nil {
 		return nil, err
 	}
 	f := p.queue[0]
@@ -84,20 +108,36 @@ func (p *prefetcher) slice(ctx context.Context, lsn, end fragment.LSN) (*fetch, 
 		return nil, fmt.Errorf("%w: read log %d at LSN %d: %w", api.ErrUnavailable, p.l.id, lsn, f.err)
 	}
 	p.depth = min(max(1, 2*p.depth), fetchesMax)
-	_ = p.fill(ctx, f.row.End(), end, p.depth) // what fails shows when it is needed
+	_ = p.fill(ctx, f.row.End(), end, p.depth, false) // what fails shows when it is needed
 	return f, nil
 }
 
 func (p *prefetcher) pop() {
-	p.bytes -= int64(p.queue[0].row.Length)
+	f := p.queue[0]
+	p.bytes -= int64(f.row.Length)
+	p.queue[0] = nil // or the array would hold its slice
 	p.queue = p.queue[1:]
+	select {
+	case <-f.done:
+		p.s.ahead.give(f.ahead)
+	default: // nobody wants it any more, but it is still being read
+		p.wg.Go(func() {
+			<-f.done
+			p.s.ahead.give(f.ahead)
+		})
+	}
 }
 
-func (p *prefetcher) drop() { p.queue, p.bytes, p.rows, p.depth = nil, 0, nil, 0 }
+func (p *prefetcher) drop() {
+	for len(p.queue) > 0 {
+		p.pop()
+	}
+	p.rows, p.depth = nil, 0
+}
 
 // fill asks for slices from lsn on, until want are there, or end is reached,
-// or they are too large.
-func (p *prefetcher) fill(ctx context.Context, lsn, end fragment.LSN, want int) error {
+// or they are too large. The first that it finds missing may be needed.
+func (p *prefetcher) fill(ctx context.Context, lsn, end fragment.LSN, want int, needed bool) error {
 	if n := len(p.queue); n > 0 {
 		lsn = p.queue[n-1].row.End()
 	}
@@ -109,7 +149,14 @@ func (p *prefetcher) fill(ctx context.Context, lsn, end fragment.LSN, want int) 
 			}
 			return err
 		}
-		p.ask(row)
+		f := &fetch{row: row, done: make(chan struct{})}
+		if !needed || len(p.queue) > 0 {
+			if f.ahead = int64(row.Length); !p.s.ahead.take(f.ahead) {
+				return nil
+			}
+		}
+		p.rows = p.rows[1:]
+		p.ask(f)
 		lsn = row.End()
 	}
 	return nil
@@ -122,9 +169,7 @@ func (p *prefetcher) row(ctx context.Context, lsn fragment.LSN) (fragment.Row, e
 			return fragment.Row{}, err
 		}
 	}
-	row := p.rows[0]
-	p.rows = p.rows[1:]
-	return row, nil
+	return p.rows[0], nil
 }
 
 func (p *prefetcher) lookUp(ctx context.Context, lsn fragment.LSN, most int) error {
@@ -139,11 +184,10 @@ func (p *prefetcher) lookUp(ctx context.Context, lsn fragment.LSN, most int) err
 }
 
 // ask starts to read a slice; one that is in the cache is there at once.
-func (p *prefetcher) ask(row fragment.Row) {
-	f := &fetch{row: row, done: make(chan struct{})}
+func (p *prefetcher) ask(f *fetch) {
+	row, at := f.row, p.at
 	p.queue = append(p.queue, f)
 	p.bytes += int64(row.Length)
-	at := p.at
 	if batches := p.s.cache.Slice(at.view.Chain.Epoch, row.N, p.l.id); batches != nil && !row.Lost {
 		f.slice.Batches = batches
 		close(f.done)

@@ -249,7 +249,11 @@ func (l *log) producer(name string) (info api.ProducerInfo, c *chain, n uint64, 
 	if p == nil || name == "" {
 		return info, c, n, fmt.Errorf("producer %q of log %q: %w", name, l.name, api.ErrNotFound)
 	}
-	info = api.ProducerInfo{Name: name, ID: p.ID, Epoch: p.Epoch, Last: p.Last}
+	return infoOfProducer(p), c, n, nil
+}
+
+func infoOfProducer(p *fragment.ProducerState) api.ProducerInfo {
+	info := api.ProducerInfo{Name: p.Name, ID: p.ID, Epoch: p.Epoch, Last: p.Last}
 	if k := len(p.Batches); k > 0 {
 		b := p.Batches[k-1]
 		info.LastLSN = b.From + fragment.LSN(b.Count) - 1
@@ -257,5 +261,5 @@ func (l *log) producer(name string) (info api.ProducerInfo, c *chain, n uint64, 
 	if p.Time != 0 {
 		info.Time = time.UnixMicro(int64(p.Time))
 	}
-	return info, c, n, nil
+	return info
 }

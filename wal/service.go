@@ -16,10 +16,12 @@ import (
 
 // Service is this node's logs. It implements api.Service.
 type Service struct {
-	cfg     Config
-	cache   *segment.Cache
-	reader  *segment.Reader
-	metrics *segment.Metrics
+	cfg      Config
+	cache    *segment.Cache
+	reader   *segment.Reader
+	ahead    shared // of all readers
+	segments *segment.Metrics
+	metrics  *metrics
 
 	ctx    context.Context // of what goes on behind the calls
 	cancel context.CancelFunc
@@ -51,19 +53,25 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		cfg:     cfg,
-		cache:   segment.NewCache(cfg.CacheBytes),
-		metrics: segment.NewMetrics(cfg.Registerer),
-		logs:    make(map[fragment.LogID]*log),
-		chains:  make(map[fragment.Epoch]*chain),
-		ready:   make(chan struct{}),
-		failure: make(chan struct{}),
+		cfg:      cfg,
+		cache:    segment.NewCache(cfg.CacheBytes),
+		segments: segment.NewMetrics(cfg.Registerer),
+		metrics:  newMetrics(),
+		logs:     make(map[fragment.LogID]*log),
+		chains:   make(map[fragment.Epoch]*chain),
+		ready:    make(chan struct{}),
+		failure:  make(chan struct{}),
+	}
+	if err := s.metrics.register(cfg.Registerer, s); err != nil {
+		return nil, err
 	}
 	s.reader = segment.NewReader(cfg.Store, s.cache)
+	s.ahead.most = cfg.PrefetchNodeBytes
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.begin(ctx); err != nil {
 		s.cancel()
 		s.reader.Close()
+		s.metrics.unregister()
 		return nil, err
 	}
 	return s, nil
@@ -94,7 +102,7 @@ func (s *Service) begin(ctx context.Context) error {
 		Over:          func(err error) { s.over(c, err) },
 		Cache:         s.cache,
 		Logger:        s.cfg.Logger,
-		Metrics:       s.metrics,
+		Metrics:       s.segments,
 	})
 	if err != nil {
 		return fmt.Errorf("open chain %d: %w", uint64(epoch), err)
@@ -239,7 +247,7 @@ func (s *Service) Err() error {
 }
 
 // Creates is the number of objects created by chains so far.
-func (s *Service) Creates() uint64 { return s.metrics.Creates() }
+func (s *Service) Creates() uint64 { return s.segments.Creates() }
 
 // Cache returns the cache of fragments, for its statistics.
 func (s *Service) Cache() *segment.Cache { return s.cache }
@@ -273,6 +281,7 @@ func (s *Service) Close(ctx context.Context) error {
 	s.cancel()
 	s.wg.Wait()
 	s.reader.Close()
+	s.metrics.unregister()
 	return err
 }
 

@@ -67,6 +67,7 @@ func (st *stream) Next(ctx context.Context) (api.Chunk, error) {
 			return api.Chunk{}, err
 		}
 		if len(chunk.Batches) > 0 {
+			st.s.metrics.gave(chunk.Batches)
 			return chunk, nil
 		}
 	}
@@ -153,7 +154,9 @@ func (st *stream) from(ctx context.Context, tail fragment.LSN) (api.Chunk, error
 		chunk.To = chunk.From + fragment.LSN(st.left)
 	}
 	st.left -= uint64(chunk.To - chunk.From)
-	st.next = chunk.To
+	if st.next = chunk.To; st.next >= st.have.row.End() {
+		st.have = nil // a follower may wait for long, and must not hold it
+	}
 	return chunk, nil
 }
 
@@ -163,6 +166,7 @@ func (st *stream) lost(damage []segment.Damage) error {
 		if d.From <= st.next && st.next < d.To {
 			from := st.next
 			st.next = d.To
+			st.s.metrics.losses.Inc()
 			return &api.DataLossError{Log: st.l.id, From: from, To: d.To, Object: d.Object, Err: d.Err}
 		}
 	}

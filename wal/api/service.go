@@ -39,6 +39,9 @@ type Service interface {
 	OpenProducer(ctx context.Context, r OpenRequest) (Opened, error)
 	// Producer tells about a named producer. Errors: ErrNotFound.
 	Producer(ctx context.Context, log fragment.LogID, name string) (ProducerInfo, error)
+	// Producers returns up to limit named producers whose names come after the
+	// given one, by name. limit 0 means 1,000. Errors: ErrDeleted.
+	Producers(ctx context.Context, log fragment.LogID, after string, limit int) ([]ProducerInfo, error)
 
 	// Append hands a batch over. Its bytes belong to the service from then
 	// on. ctx bounds the wait for room only. A non-nil error means that the

@@ -1,11 +1,14 @@
 package offline
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/segment"
@@ -79,7 +82,7 @@ type Report struct {
 	ProblemsTotal uint64    `json:"problems_total"`
 	Notes         []Problem `json:"notes"`
 	NotesTotal    uint64    `json:"notes_total"`
-	newer         uint64
+	NewerTotal    uint64    `json:"newer_total"` // of the problems, those of KindNewer
 
 	keep int
 }
@@ -87,16 +90,30 @@ type Report struct {
 // OK says that nothing is wrong, and that all of it could be checked.
 func (r *Report) OK() bool { return r.ProblemsTotal == 0 }
 
+// JSON is the report as one JSON object, without a newline; took is how long
+// it took to make.
+func (r *Report) JSON(took time.Duration) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(struct {
+		OK bool `json:"ok"`
+		*Report
+		Seconds float64 `json:"seconds"`
+	}{r.OK(), r, took.Seconds()})
+	return bytes.TrimSpace(b.Bytes()), err
+}
+
 // Damaged says that something is lost or damaged, and not only too new to be
 // checked.
-func (r *Report) Damaged() bool { return r.ProblemsTotal > r.newer }
+func (r *Report) Damaged() bool { return r.ProblemsTotal > r.NewerTotal }
 
 func (r *Report) problem(p Problem) {
 	if p.Objects == 1 {
 		p.Objects = 0
 	}
 	if r.ProblemsTotal++; p.Kind == KindNewer {
-		r.newer++
+		r.NewerTotal++
 	}
 	if len(r.Problems) < r.keep {
 		r.Problems = append(r.Problems, p)

@@ -100,8 +100,11 @@ func (v *verifier) own(ctx context.Context) error {
 				return fmt.Errorf("list the bucket: %w", err)
 			}
 			after = key
-			if dir, _, ok := strings.Cut(key, "/"); ok && (dir == "chains" || dir == "index") {
-				after = dir + "0" // known already; '0' follows '/'
+			if dir, _, ok := strings.Cut(key, "/"); ok && (dir == "chains" || dir == "index" || dir == "scratch") {
+				if dir == "scratch" { // one word for all of it: there may be thousands
+					v.foreign(dir + "/")
+				}
+				after = dir + "0" // known already, or nobody's; '0' follows '/'
 				more = true
 				break
 			}
@@ -180,8 +183,11 @@ func (v *verifier) written(ctx context.Context, object, node string, boot uint64
 
 func (v *verifier) foreign(key string) {
 	detail := "is none of wpd's keys"
-	if strings.HasPrefix(key, "probe/") {
+	switch {
+	case strings.HasPrefix(key, "probe/"):
 		detail = "was left by a check of the bucket that was cut short; it may be deleted"
+	case strings.HasPrefix(key, "scratch/"):
+		detail = "what a bench makes and removes; if none is running, one was cut short, and it may be deleted"
 	}
 	v.r.note(Problem{Kind: NoteForeign, Object: key, Detail: detail})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -390,15 +391,19 @@ func TestVerifySealOverFragment(t *testing.T) {
 
 func TestVerifyForeign(t *testing.T) {
 	w := twoChains(t)
-	for _, k := range []string{"a", "chains/x", "chains/0000000000000001/12", "index/0000000000000001/what", "index/stray", "zebra/1/2", "probe/XYZ"} {
+	for _, k := range []string{"a", "chains/x", "chains/0000000000000001/12", "index/0000000000000001/what", "index/stray", "zebra/1/2", "probe/XYZ", "scratch/1/2", "scratch/1/3", "scratch/2/3"} {
 		w.mem.Put(k, []byte("what is this"))
 	}
 	r := w.report()
 	require.Empty(t, r.Problems)
 	require.Equal(t, []string{
 		"foreign a", "foreign chains/0000000000000001/12", "open chains/0000000000000004/", "foreign chains/x",
-		"foreign index/0000000000000001/what", "foreign index/stray", "foreign probe/XYZ", "foreign zebra/1/2",
+		"foreign index/0000000000000001/what", "foreign index/stray", "foreign probe/XYZ",
+		"foreign scratch/", "foreign zebra/1/2",
 	}, notes(r))
+	b, err := r.JSON(time.Second)
+	require.NoError(t, err)
+	require.Regexp(t, `^\{"ok":true,"cluster":".*"seconds":1\}$`, string(b))
 }
 
 // TestVerifyBounded: the report keeps no more than it was told to.

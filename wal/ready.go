@@ -1,0 +1,45 @@
+package wal
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/wpd-io/wpd/wal/api"
+)
+
+// stallPatience is for how long appends may wait, beyond the flush interval,
+// until that is more than a slow store.
+const stallPatience = 10 * time.Second
+
+// Ready says why an append would not be acknowledged now; nil if nothing
+// speaks against it. It asks nobody: it is what this process knows.
+func (s *Service) Ready() error {
+	s.mu.RLock()
+	c, failed, closed := s.chain, s.failed, s.closed
+	s.mu.RUnlock()
+	switch {
+	case closed:
+		return api.ErrClosed
+	case failed != nil:
+		return fmt.Errorf("%w: this node writes nothing any more: %w", api.ErrUnavailable, failed)
+	case c == nil:
+		return fmt.Errorf("%w: no chain to write to; a new one is being opened", api.ErrUnavailable)
+	}
+	if d := s.metrics.stalled(); d > stallPatience+s.cfg.FlushInterval {
+		return fmt.Errorf("%w: appends have been waiting for %v, and none was acknowledged", api.ErrUnavailable, d.Round(time.Second))
+	}
+	return nil
+}
+
+// Flush returns once all that was taken before is durable and answered, or
+// with ctx's error. It does not wait for the flush interval.
+func (s *Service) Flush(ctx context.Context) error {
+	s.mu.RLock()
+	c := s.chain
+	s.mu.RUnlock()
+	if c == nil {
+		return nil // what waits for the next chain was not taken yet
+	}
+	return c.writer.Flush(ctx)
+}
