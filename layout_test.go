@@ -69,12 +69,47 @@ var bans = map[string]map[string]string{
 		module + "/wal":             "blobstore is below all that use it",
 		"github.com/hashicorp/raft": "raft is known in cluster only",
 	},
+	"rpc": {
+		module + "/wal":             "what both ends agree on stands on the contract only",
+		module + "/rpc/server":      "what both ends agree on is below them",
+		module + "/rpc/client":      "what both ends agree on is below them",
+		"github.com/hashicorp/raft": "raft is known in cluster only",
+		"gocloud.dev/":              "gocloud is known in blobstore only",
+		"github.com/prometheus/":    "a program that only dials links no metrics",
+	},
+	"rpc/server": {
+		module:                      "the server is below who puts a node together",
+		module + "/wal":             "the server sees logs through the contract",
+		module + "/segment":         "the server sees logs through the contract",
+		module + "/fsm":             "the server decides nothing",
+		module + "/cluster":         "rpc and cluster do not import each other",
+		module + "/node":            "rpc is below node",
+		module + "/blobstore":       "the server sees the bucket through its own interface",
+		module + "/rpc/client":      "the ends do not know each other",
+		"github.com/hashicorp/raft": "raft is known in cluster only",
+		"gocloud.dev/":              "gocloud is known in blobstore only",
+	},
+	"rpc/client": {
+		module:                      "the transport is below package wpd",
+		module + "/wal":             "a program that only dials links no engine",
+		module + "/segment":         "a program that only dials links no engine",
+		module + "/fsm":             "a program that only dials links no engine",
+		module + "/cluster":         "rpc and cluster do not import each other",
+		module + "/node":            "rpc is below node",
+		module + "/blobstore":       "a program that only dials links no object store",
+		module + "/rpc/server":      "a program that only dials links no server",
+		"github.com/hashicorp/raft": "a program that only dials links no raft",
+		"gocloud.dev/":              "a program that only dials links no object store",
+		"github.com/prometheus/":    "a program that only dials links no metrics",
+	},
 	".": {
 		module + "/wal":             "a program that only dials links no engine",
 		module + "/segment":         "a program that only dials links no engine",
 		module + "/fsm":             "a program that only dials links no engine",
 		module + "/cluster":         "a program that only dials links no engine",
 		module + "/node":            "node makes embedded clients, not the other way round",
+		module + "/blobstore":       "a program that only dials links no object store",
+		module + "/rpc/server":      "a program that only dials links no server",
 		"github.com/hashicorp/raft": "a program that only dials links no raft",
 		"gocloud.dev/":              "a program that only dials links no object store",
 		"github.com/prometheus/":    "a program that only dials links no metrics",
@@ -103,6 +138,35 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// known says which room alone knows a library, and what else may use it all the
+// same.
+var known = map[string]struct{ room, except string }{
+	"google.golang.org/grpc":    {"rpc", "testcluster"}, // its network is gRPC's own, in memory
+	"github.com/hashicorp/raft": {"cluster", ""},
+	"gocloud.dev":               {"blobstore", ""},
+}
+
+// TestKnownInOneRoom: whoever else needs one of these libraries, asks the room
+// that knows it.
+func TestKnownInOneRoom(t *testing.T) {
+	within := func(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
+	met := make(map[string]bool)
+	for _, line := range lines(t, `{{$p := .ImportPath}}{{range .Imports}}{{$p}} {{.}}{{"\n"}}{{end}}`, "./...") {
+		importer, imported, _ := strings.Cut(line, " ")
+		room := strings.TrimPrefix(importer, module+"/")
+		for library, who := range known {
+			switch {
+			case !within(imported, library):
+			case within(room, who.room):
+				met[library] = true
+			case who.except == "" || !within(room, who.except):
+				t.Errorf("%s must not import %s: it is known in %s only", room, imported, who.room)
+			}
+		}
+	}
+	require.Len(t, met, len(known), "go list has shown only %v", met)
+}
+
 // TestTestsStayOutside: nothing that ships links what only tests need.
 func TestTestsStayOutside(t *testing.T) {
 	for _, dep := range list(t, `{{join .Deps "\n"}}`, "./cmd/wpd") {
@@ -116,7 +180,12 @@ func TestTestsStayOutside(t *testing.T) {
 
 func list(t *testing.T, format, pkg string) []string {
 	t.Helper()
+	return strings.Fields(strings.Join(lines(t, format, pkg), " "))
+}
+
+func lines(t *testing.T, format, pkg string) []string {
+	t.Helper()
 	out, err := exec.Command("go", "list", "-f", format, pkg).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	return strings.Fields(string(out))
+	return strings.Split(string(out), "\n")
 }

@@ -164,6 +164,10 @@ func TestReadFrame(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, plain, b.Materialize())
 		b.Free()
+		b, err = Codec{}.Marshal(NewReadData(data[:n/3], nil, data[n/3:n]))
+		require.NoError(t, err)
+		require.Equal(t, plain, b.Materialize())
+		b.Free()
 
 		var f ReadFrame
 		require.NoError(t, Codec{}.Unmarshal(pieces(plain, 16<<10), &f))

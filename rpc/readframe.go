@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"sync"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -24,15 +25,52 @@ type ReadFrame struct {
 }
 
 // NewReadData makes a frame of a copy of data, which must have at most
-// ReadFrameBytes.
-func NewReadData(data []byte) *ReadFrame {
+// ReadFrameBytes in all.
+func NewReadData(data ...[]byte) *ReadFrame {
+	n := 0
+	for _, d := range data {
+		n += len(d)
+	}
 	pool := mem.DefaultBufferPool()
-	b := pool.Get(len(data) + 8)
-	head := protowire.AppendTag((*b)[:0], fieldReadData, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(len(data)))
-	*b = append(head, data...)
+	if n+readHeadBytes > defaultPoolBytes {
+		pool = &fullFrames
+	}
+	b := pool.Get(n + readHeadBytes)
+	to := protowire.AppendTag((*b)[:0], fieldReadData, protowire.BytesType)
+	to = protowire.AppendVarint(to, uint64(n))
+	for _, d := range data {
+		to = append(to, d...)
+	}
+	*b = to
 	return &ReadFrame{out: mem.BufferSlice{mem.NewBuffer(b, pool)}}
 }
+
+const (
+	// readHeadBytes is more than what precedes the bytes of a frame.
+	readHeadBytes = 8
+	// defaultPoolBytes is the size above which gRPC's own pool gives out
+	// buffers of 1 MiB, and so would let a slow reader pin sixteen times what
+	// is sent to it.
+	defaultPoolBytes = 32 << 10
+)
+
+// fullFrames has buffers for frames above defaultPoolBytes.
+var fullFrames framePool
+
+type framePool struct{ free sync.Pool }
+
+// Get implements mem.BufferPool.
+func (p *framePool) Get(n int) *[]byte {
+	if b, ok := p.free.Get().(*[]byte); ok && cap(*b) >= n {
+		*b = (*b)[:n]
+		return b
+	}
+	b := make([]byte, n, max(n, ReadFrameBytes+readHeadBytes))
+	return &b
+}
+
+// Put implements mem.BufferPool.
+func (p *framePool) Put(b *[]byte) { p.free.Put(b) }
 
 func (f *ReadFrame) marshal() (mem.BufferSlice, error) {
 	if f.Message != nil {

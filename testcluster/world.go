@@ -14,6 +14,8 @@ import (
 	"github.com/wpd-io/wpd/blobstore"
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/node"
+	"github.com/wpd-io/wpd/rpc/client"
+	"github.com/wpd-io/wpd/wal/api"
 )
 
 // ErrCut is what every request of a node to its store gets once it is cut off.
@@ -23,8 +25,11 @@ var ErrCut = errors.New("testcluster: the node is cut off from its store")
 type World struct {
 	Raw blobstore.Raw // the store; nodes do not close it
 	Dir string        // data directory; empty: metadata in memory, and one boot only
-	// Config is that of all nodes; Store and DataDir are filled in.
+	// Config is that of all nodes; Store, DataDir and Listener are filled in.
 	Config node.Config
+	// Network lets the nodes serve, and Dial and Proc.Client reach them; nil:
+	// they are embedded.
+	Network *Network
 	// Options are those of the bucket.
 	Options blobstore.Options
 }
@@ -40,7 +45,10 @@ type Proc struct {
 	cut   context.Context // ends when the node is cut off
 	stop  context.CancelFunc
 	once  sync.Once
-	mu    sync.Mutex // guards Node while Open may meet Kill
+	mu    sync.Mutex // guards what follows, and Node, while Open may meet Kill
+
+	service *client.Service // dialled to the node; nil without a Network
+	client  *wpd.Client     // of it
 }
 
 // Proc makes the next life of a node, for faults to be ordered before it is
@@ -72,6 +80,9 @@ func (p *Proc) Open(ctx context.Context) error {
 	c := p.world.Config
 	c.Store = blobstore.New(&gate{p.Faults, p.cut}, options)
 	c.DataDir = p.world.Dir
+	if net := p.world.Network; net != nil {
+		c.Listener = net.Listen()
+	}
 	if c.CloseTimeout == 0 {
 		c.CloseTimeout = 10 * time.Second
 	}
@@ -82,15 +93,53 @@ func (p *Proc) Open(ctx context.Context) error {
 	p.mu.Lock()
 	p.Node = n
 	p.mu.Unlock()
-	if p.cut.Err() != nil {
+	if err = p.dial(ctx); err != nil || p.cut.Err() != nil {
 		p.Crash()
+	}
+	if p.cut.Err() != nil {
 		return ErrCut
 	}
+	return err
+}
+
+// dial connects to the node, if there is a network.
+func (p *Proc) dial(ctx context.Context) error {
+	net := p.world.Network
+	if net == nil {
+		return nil
+	}
+	s, err := client.Dial(ctx, client.Config{Addrs: []string{networkAddr}, Dialer: net.dialWhole})
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.service, p.client = s, wpd.NewClient(s, s.Close)
 	return nil
 }
 
-// Client is that of the node.
-func (p *Proc) Client() *wpd.Client { return p.Node.Client() }
+// Dial returns a client of the node that serves, and of those that follow it
+// in this world. The caller closes it.
+func (w *World) Dial(ctx context.Context, opts ...wpd.Option) (*wpd.Client, error) {
+	return wpd.Dial(ctx, networkAddr, append([]wpd.Option{wpd.WithDialer(w.Network.DialContext)}, opts...)...)
+}
+
+// Client is that of the node, or, with a Network, one that was dialled to it,
+// whose connections are never cut, and which is closed with it.
+func (p *Proc) Client() *wpd.Client {
+	if p.client != nil {
+		return p.client
+	}
+	return p.Node.Client()
+}
+
+// Service is what Client stands on.
+func (p *Proc) Service() api.Service {
+	if p.service != nil {
+		return p.service
+	}
+	return p.Node.Logs()
+}
 
 // Cut cuts the node off from its store: from now on no request begins, and no
 // answer comes. What is held back in Faults stays there.
@@ -104,8 +153,14 @@ func (p *Proc) WhenCut() context.Context { return p.cut }
 func (p *Proc) Kill() {
 	p.Cut()
 	p.mu.Lock()
-	n := p.Node
+	n, s := p.Node, p.service
 	p.mu.Unlock()
+	if net := p.world.Network; net != nil {
+		net.Unplug()
+	}
+	if s != nil {
+		_ = s.Close() // there is nobody left to hear of it
+	}
 	if n != nil {
 		dead, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -121,13 +176,21 @@ func (p *Proc) Crash() {
 		if p.Node != nil {
 			_ = p.Node.Close() // it can't do what it wants to
 		}
+		if p.client != nil {
+			_ = p.client.Close() // nor can this
+		}
 	})
 }
 
 // Stop closes the node in good order.
 func (p *Proc) Stop() error {
 	var err error
-	p.once.Do(func() { err = p.Node.Close() })
+	p.once.Do(func() {
+		if p.client != nil {
+			err = p.client.Close()
+		}
+		err = errors.Join(err, p.Node.Close())
+	})
 	p.Cut()
 	return err
 }

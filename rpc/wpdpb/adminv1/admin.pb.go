@@ -317,8 +317,8 @@ type Stats struct {
 	ReadStreams   uint64 `protobuf:"varint,14,opt,name=read_streams,json=readStreams,proto3" json:"read_streams,omitempty"`
 	RssBytes      uint64 `protobuf:"varint,15,opt,name=rss_bytes,json=rssBytes,proto3" json:"rss_bytes,omitempty"`
 	CpuMicros     uint64 `protobuf:"varint,16,opt,name=cpu_micros,json=cpuMicros,proto3" json:"cpu_micros,omitempty"`
-	// Acknowledgement times since the last of these messages, of batches, in
-	// microseconds; 0: there was none.
+	// Acknowledgement times of batches in the last second, in microseconds; 0:
+	// there was none.
 	AckP50Micros uint64 `protobuf:"varint,17,opt,name=ack_p50_micros,json=ackP50Micros,proto3" json:"ack_p50_micros,omitempty"`
 	AckP99Micros uint64 `protobuf:"varint,18,opt,name=ack_p99_micros,json=ackP99Micros,proto3" json:"ack_p99_micros,omitempty"`
 	AckMaxMicros uint64 `protobuf:"varint,19,opt,name=ack_max_micros,json=ackMaxMicros,proto3" json:"ack_max_micros,omitempty"`

@@ -1,0 +1,261 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wpd-io/wpd/rpc"
+	"github.com/wpd-io/wpd/rpc/server"
+	adminv1 "github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
+	"github.com/wpd-io/wpd/wal/api"
+)
+
+// admin is a node that does what a test says.
+type admin struct {
+	stats  uint64
+	level  string
+	object func(ctx context.Context, key string) ([]byte, error)
+	verify func(ctx context.Context, progress func(objects, bytes uint64)) ([]byte, error)
+	raw    func(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error)
+}
+
+func (a *admin) Status(context.Context) (*adminv1.GetStatusResponse, error) {
+	return &adminv1.GetStatusResponse{NodeId: "n1", Stats: a.Stats()}, nil
+}
+
+func (a *admin) Stats() *adminv1.Stats {
+	a.stats++
+	return &adminv1.Stats{Creates: a.stats, NowMicros: time.Now().UnixMicro()}
+}
+
+func (a *admin) Settings() []*adminv1.Setting {
+	return []*adminv1.Setting{{Key: "k", Value: "v", Source: "flag"}}
+}
+
+func (a *admin) SetLogLevel(level string) (string, error) {
+	previous := a.level
+	a.level = level
+	return previous, nil
+}
+
+func (a *admin) ReadObject(ctx context.Context, key string) ([]byte, error) {
+	return a.object(ctx, key)
+}
+
+func (a *admin) Verify(ctx context.Context, progress func(objects, bytes uint64)) ([]byte, error) {
+	return a.verify(ctx, progress)
+}
+
+func (a *admin) MeasureRaw(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
+	return a.raw(ctx, r)
+}
+
+func serveAdmin(t *testing.T, a *admin) (adminv1.AdminServiceClient, *served) {
+	t.Helper()
+	s := serve(t, server.Config{Logs: &script{}, Admin: a})
+	return adminv1.NewAdminServiceClient(s.conn()), s
+}
+
+func TestAdminCalls(t *testing.T) {
+	a := &admin{level: "info"}
+	client, _ := serveAdmin(t, a)
+	status, err := client.GetStatus(t.Context(), &adminv1.GetStatusRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "n1", status.NodeId)
+	config, err := client.GetConfig(t.Context(), &adminv1.GetConfigRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "flag", config.Settings[0].Source)
+	level, err := client.SetLogLevel(t.Context(), &adminv1.SetLogLevelRequest{Level: "debug"})
+	require.NoError(t, err)
+	require.Equal(t, "info", level.Previous)
+	require.Equal(t, "debug", a.level)
+	_, err = client.SetLogLevel(t.Context(), &adminv1.SetLogLevelRequest{Level: "loud"})
+	require.ErrorIs(t, remote(err), api.ErrInvalid)
+	require.ErrorContains(t, err, "debug, info, warn, error")
+}
+
+func TestWatchStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, s := serveAdmin(t, &admin{})
+		for _, c := range []struct {
+			micros uint64
+			every  time.Duration
+		}{{0, time.Second}, {100_000, 100 * time.Millisecond}, {3600_000_000, time.Hour}} {
+			begun := time.Now()
+			ctx, cancel := context.WithCancel(t.Context())
+			w, err := client.WatchStats(ctx, &adminv1.WatchStatsRequest{IntervalMicros: c.micros})
+			require.NoError(t, err)
+			for i := range 5 {
+				m, err := w.Recv()
+				require.NoError(t, err)
+				require.NotZero(t, m.Stats.Creates)
+				require.Equal(t, time.Duration(i)*c.every, time.Since(begun))
+			}
+			cancel()
+		}
+		for _, us := range []uint64{1, 99_999, 3600_000_001, 1 << 63} {
+			w, err := client.WatchStats(t.Context(), &adminv1.WatchStatsRequest{IntervalMicros: us})
+			require.NoError(t, err)
+			_, err = w.Recv()
+			require.ErrorIs(t, remote(err), api.ErrInvalid)
+		}
+		w, err := client.WatchStats(t.Context(), &adminv1.WatchStatsRequest{})
+		require.NoError(t, err)
+		_, err = w.Recv()
+		require.NoError(t, err)
+		s.Drain()
+		_, err = w.Recv()
+		require.ErrorIs(t, remote(err), api.ErrUnavailable)
+	})
+}
+
+func TestReadObject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		objects := map[string][]byte{"empty": {}, "a/b": []byte("x"), "large": make([]byte, 16<<20-1)}
+		for i := range objects["large"] {
+			objects["large"][i] = byte(i >> 8)
+		}
+		a := &admin{object: func(_ context.Context, key string) ([]byte, error) {
+			if b, ok := objects[key]; ok {
+				return b, nil
+			}
+			return nil, fmt.Errorf("object %q: %w", key, api.ErrNotFound)
+		}}
+		client, s := serveAdmin(t, a)
+		read := func(key string) (all []byte, size uint64, err error) {
+			r, err := client.ReadObject(t.Context(), &adminv1.ReadObjectRequest{Key: key})
+			require.NoError(t, err)
+			for {
+				m, err := r.Recv()
+				if err == io.EOF {
+					return all, size, nil
+				}
+				if err != nil {
+					return nil, 0, err
+				}
+				require.LessOrEqual(t, len(m.Data), 64<<10)
+				if all == nil {
+					size = m.Size
+				}
+				all = append(all, m.Data...)
+			}
+		}
+		for key, want := range objects {
+			got, size, err := read(key)
+			require.NoError(t, err)
+			require.Equal(t, string(want), string(got))
+			require.EqualValues(t, len(want), size)
+		}
+		_, _, err := read("nothing")
+		require.ErrorIs(t, remote(err), api.ErrNotFound)
+		for _, key := range []string{"", ".", "/", "/etc/passwd", "a/../b", "..", "a//b", "a/"} {
+			_, _, err := read(key)
+			require.ErrorIs(t, remote(err), api.ErrInvalid, "%q", key)
+		}
+		_, _, err = read(string(make([]byte, 2000)))
+		requireAs[*api.LimitError](t, remote(err))
+
+		// Clients that do not read what they asked for hold what is allowed,
+		// and only for a while.
+		conn := adminv1.NewAdminServiceClient(s.conn())
+		for range 10 {
+			_, err := conn.ReadObject(t.Context(), &adminv1.ReadObjectRequest{Key: "large"})
+			require.NoError(t, err)
+		}
+		synctest.Wait()
+		begun := time.Now()
+		_, _, err = read("large")
+		require.NoError(t, err)
+		require.Equal(t, 2*rpc.StallTimeout, time.Since(begun), "behind ten of them, four at a time")
+	})
+}
+
+func TestVerify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &admin{}
+		client, s := serveAdmin(t, a)
+		run := func() (told []*adminv1.VerifyProgress, report string, err error) {
+			v, err := client.Verify(t.Context(), &adminv1.VerifyRequest{})
+			require.NoError(t, err)
+			for {
+				m, err := v.Recv()
+				if err == io.EOF {
+					return told, report, nil
+				}
+				if err != nil {
+					return told, report, err
+				}
+				if p := m.GetProgress(); p != nil {
+					told = append(told, p)
+				} else {
+					report = string(m.GetReport())
+				}
+			}
+		}
+		a.verify = func(_ context.Context, progress func(uint64, uint64)) ([]byte, error) {
+			for i := range 1000 {
+				progress(uint64(i), uint64(i*10))
+				time.Sleep(time.Millisecond)
+			}
+			return []byte(`{"ok":true}`), nil
+		}
+		told, report, err := run()
+		require.NoError(t, err)
+		require.Equal(t, `{"ok":true}`, report)
+		require.Len(t, told, 5, "not for every object")
+		require.EqualValues(t, 10*told[4].Objects, told[4].Bytes)
+
+		a.verify = func(context.Context, func(uint64, uint64)) ([]byte, error) { return nil, api.ErrUnavailable }
+		_, _, err = run()
+		require.ErrorIs(t, remote(err), api.ErrUnavailable)
+		a.verify = func(context.Context, func(uint64, uint64)) ([]byte, error) { return make([]byte, 2<<20), nil }
+		_, _, err = run()
+		requireAs[*api.LimitError](t, remote(err))
+
+		// One at a time, and not beyond the node.
+		begun := make(chan struct{})
+		a.verify = func(ctx context.Context, _ func(uint64, uint64)) ([]byte, error) {
+			close(begun)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		go func() {
+			<-begun
+			_, err := client.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 1, Concurrency: 1, Objects: 1})
+			requireAs[*api.BusyError](t, remote(err))
+			s.Drain()
+		}()
+		_, _, err = run()
+		require.ErrorIs(t, remote(err), api.ErrUnavailable)
+		require.ErrorContains(t, err, "about to stop")
+	})
+}
+
+func TestMeasureRaw(t *testing.T) {
+	a := &admin{raw: func(_ context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
+		return &adminv1.MeasureRawResponse{ElapsedMicros: uint64(r.Objects)}, nil
+	}}
+	client, _ := serveAdmin(t, a)
+	r, err := client.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 8 << 20, Concurrency: 64, Objects: 512})
+	require.NoError(t, err)
+	require.EqualValues(t, 512, r.ElapsedMicros)
+	for _, bad := range []*adminv1.MeasureRawRequest{
+		{}, {ObjectBytes: 8<<20 + 1, Concurrency: 1, Objects: 1}, {ObjectBytes: 1, Concurrency: 65, Objects: 1},
+		{ObjectBytes: 1, Concurrency: 1, Objects: 4097}, {ObjectBytes: 8 << 20, Concurrency: 1, Objects: 513},
+		{ObjectBytes: 1 << 31, Concurrency: 1, Objects: 1 << 31},
+	} {
+		_, err := client.MeasureRaw(t.Context(), bad)
+		require.ErrorIs(t, remote(err), api.ErrInvalid, "%v", bad)
+	}
+	a.raw = func(context.Context, *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
+		return nil, api.ErrForbidden
+	}
+	_, err = client.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 1, Concurrency: 1, Objects: 1})
+	require.ErrorIs(t, remote(err), api.ErrForbidden)
+}

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/rpc"
+	adminv1 "github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
+	"github.com/wpd-io/wpd/wal/api"
+)
+
+// Logs is what the server serves.
+type Logs interface {
+	api.Service
+	// Limits is what batches of a log are held to. It must not wait for
+	// anything. Errors: those of a log that is not there.
+	Limits(log fragment.LogID) (fragment.Limits, error)
+}
+
+// Admin is the node as who runs it sees it. All methods may be called at the
+// same time. Errors are those of wal/api: ErrForbidden, ErrNotFound,
+// ErrInvalid, *BusyError.
+type Admin interface {
+	Status(ctx context.Context) (*adminv1.GetStatusResponse, error)
+	Stats() *adminv1.Stats
+	Settings() []*adminv1.Setting
+	// SetLogLevel gets one of debug, info, warn and error.
+	SetLogLevel(level string) (previous string, err error)
+	// ReadObject returns a whole object.
+	ReadObject(ctx context.Context, key string) ([]byte, error)
+	// Verify returns its report as one JSON object; progress may be called at
+	// any time until it returns.
+	Verify(ctx context.Context, progress func(objects, bytes uint64)) (report []byte, err error)
+	MeasureRaw(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error)
+}
+
+// Config is what a Server works with.
+type Config struct {
+	Logs      Logs   // required
+	Admin     Admin  // nil: there is no AdminService
+	ClusterID string // UUID of the cluster; required
+	NodeID    string
+	Version   string // of the program, for people
+	// Reflection lets anybody ask for the protobuf descriptors.
+	Reflection bool
+	Limits     Limits
+
+	Logger     *slog.Logger          // nil: silent
+	Registerer prometheus.Registerer // nil: metrics are not exported
+}
+
+// Limits is what a server grants its clients. Zero fields mean their
+// defaults, negative ones are refused.
+type Limits struct {
+	// Connections bounds the connections; what comes beyond is closed at
+	// once. Default rpc.ConnectionsMax.
+	Connections int
+	// Streams bounds the calls at a time of one connection. Default
+	// rpc.StreamsMax.
+	Streams int
+	// Calls bounds the calls at a time of all connections, but for eight of
+	// each connection, which it always has. Each takes about 12 KiB, and as
+	// much again that waits for the garbage collector. Default 1,280.
+	Calls int
+	// WaitingCalls bounds likewise those of them whose first message has not
+	// come yet. Default 512.
+	WaitingCalls int
+	// Resets bounds how many calls a connection may take back within ten
+	// seconds; it is closed then. Default 10,000.
+	Resets int
+	// Batches bounds the batches of one Append stream that are taken and not
+	// answered; beyond it, the stream is not read on. Default 4,096.
+	Batches int
+	// ReceiveBytes bounds the batches that were begun to be received and are
+	// not handed on, in bytes; streams are not read on beyond it. A quarter of
+	// it is for batches that come in one piece. Default rpc.ReceiveBytesMax,
+	// at least 12 MiB.
+	ReceiveBytes int64
+	// SlowBytes bounds what is kept for readers that do not read, so that it
+	// need not be fetched again, in bytes. Default 32 MiB.
+	SlowBytes int64
+	// HandshakeTimeout bounds the time until a connection speaks HTTP/2.
+	// Default rpc.HandshakeTimeout.
+	HandshakeTimeout time.Duration
+	// StallTimeout bounds the wait for a request once a call has begun, and
+	// for the next piece of a batch. Default rpc.StallTimeout.
+	StallTimeout time.Duration
+	// IdleTimeout closes connections without calls. Default rpc.IdleTimeout.
+	IdleTimeout time.Duration
+}
+
+// receiveBytesMin leaves room for the largest batch.
+const receiveBytesMin = 12 << 20
+
+func (c *Config) validate() error {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case c.Logs == nil:
+		return errors.New("rpc server: no logs to serve")
+	case c.ClusterID == "":
+		return errors.New("rpc server: no cluster id")
+	}
+	return c.Limits.validate()
+}
+
+// WithDefaults returns the limits with what is zero filled in.
+func (l Limits) WithDefaults() Limits {
+	_ = l.validate() // what is wrong stays wrong, and New says so
+	return l
+}
+
+func (l *Limits) validate() error {
+	err := errors.Join(
+		fill("Connections", &l.Connections, rpc.ConnectionsMax),
+		fill("Streams", &l.Streams, rpc.StreamsMax),
+		fill("Calls", &l.Calls, 1280),
+		fill("WaitingCalls", &l.WaitingCalls, 512),
+		fill("Resets", &l.Resets, 10_000),
+		fill("Batches", &l.Batches, 4096),
+		fill("ReceiveBytes", &l.ReceiveBytes, rpc.ReceiveBytesMax),
+		fill("SlowBytes", &l.SlowBytes, 32<<20),
+		fill("HandshakeTimeout", &l.HandshakeTimeout, rpc.HandshakeTimeout),
+		fill("StallTimeout", &l.StallTimeout, rpc.StallTimeout),
+		fill("IdleTimeout", &l.IdleTimeout, rpc.IdleTimeout),
+	)
+	if err == nil && l.ReceiveBytes < receiveBytesMin {
+		err = fmt.Errorf("rpc server: ReceiveBytes is %d, want at least %d", l.ReceiveBytes, receiveBytesMin)
+	}
+	return err
+}
+
+func fill[T int | int64 | time.Duration](name string, field *T, def T) error {
+	switch {
+	case *field < 0:
+		return fmt.Errorf("rpc server: %s is negative", name)
+	case *field == 0:
+		*field = def
+	}
+	return nil
+}

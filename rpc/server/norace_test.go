@@ -1,0 +1,6 @@
+//go:build !race
+
+package server_test
+
+// shadow: see race_test.go.
+const shadow = 1
