@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -329,6 +330,30 @@ func (m *model) Producer(_ context.Context, id fragment.LogID, name string) (api
 		return api.ProducerInfo{}, api.ErrNotFound
 	}
 	return api.ProducerInfo{Name: name, ID: l.names[name], Epoch: p.epoch, Last: p.last, LastLSN: p.lastLSN}, nil
+}
+
+func (m *model) Producers(ctx context.Context, id fragment.LogID, after string, limit int) ([]api.ProducerInfo, error) {
+	m.mu.Lock()
+	l, err := m.logLocked(id)
+	var names []string
+	if err == nil {
+		names = slices.Sorted(maps.Keys(l.names))
+	}
+	m.mu.Unlock()
+	if limit == 0 {
+		limit = 2 // pages must be asked for
+	}
+	var all []api.ProducerInfo
+	for _, name := range names {
+		if name > after && len(all) < limit {
+			info, err := m.Producer(ctx, id, name)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, info)
+		}
+	}
+	return all, err
 }
 
 func (m *model) Append(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {

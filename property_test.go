@@ -13,14 +13,16 @@ import (
 
 	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
 var seed = flag.Uint64("seed", 0, "run TestHistories with this seed only; 0: with several, by the clock")
 
 // TestHistories lets several writers append through a service that fails in
-// every way that it may, and holds what they were told against what the log
-// has in the end (G2, G4, G5, G6).
+// every way that it may, embedded, dialled, and dialled through connections
+// that are cut at random bytes, and holds what they were told against what the
+// log has in the end (G2, G4, G5, G6).
 func TestHistories(t *testing.T) {
 	seeds := []uint64{*seed}
 	if *seed == 0 {
@@ -33,17 +35,26 @@ func TestHistories(t *testing.T) {
 			seeds = append(seeds, rand.Uint64())
 		}
 	}
-	outcomes := map[outcome]int{}
+	for _, backend := range append(backends, "cut") {
+		t.Run(backend, func(t *testing.T) { runHistories(t, backend, seeds) })
+	}
+}
+
+func runHistories(t *testing.T, backend string, seeds []uint64) {
+	outcomes, cuts := map[outcome]int{}, 0
 	for _, s := range seeds {
 		t.Run(fmt.Sprint("seed=", s), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { runHistory(t, s, outcomes) })
+			synctest.Test(t, func(t *testing.T) { cuts += runHistory(t, backend, s, outcomes) })
 		})
 		if t.Failed() {
-			t.Fatalf("reproduce with: go test -run TestHistories -seed %d", s)
+			t.Fatalf("reproduce with: go test -run TestHistories/%s -seed %d", backend, s)
 		}
 	}
-	t.Logf("acknowledged %d, stored %d, refused %d, unknown %d",
-		outcomes[acknowledged], outcomes[stored], outcomes[refused], outcomes[uncertain])
+	t.Logf("acknowledged %d, stored %d, refused %d, unknown %d; %d connections cut",
+		outcomes[acknowledged], outcomes[stored], outcomes[refused], outcomes[uncertain], cuts)
+	if backend == "cut" && cuts < len(seeds) {
+		t.Errorf("only %d connections were cut", cuts)
+	}
 }
 
 // outcome is what a caller was told of an append.
@@ -78,15 +89,28 @@ type call struct {
 	pending *wpd.Pending
 }
 
-func runHistory(t *testing.T, seed uint64, outcomes map[outcome]int) {
+// runHistory returns how many connections were cut.
+func runHistory(t *testing.T, backend string, seed uint64, outcomes map[outcome]int) int {
 	r := rand.New(rand.NewPCG(seed, 0))
 	m := newModel()
 	m.delay = time.Duration(r.IntN(10)) * time.Millisecond
 	m.lateness = time.Duration(r.IntN(30)) * time.Millisecond
-	client := m.client()
+	network := &testcluster.Network{}
+	var client *wpd.Client
+	var done func()
+	if backend == "cut" {
+		client, done = m.dial(t, network)
+	} else {
+		client, done = m.open(t, backend)
+	}
 	log, err := client.Create(t.Context(), "log", wpd.LogConfig{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if backend == "cut" { // every connection from now on is cut somewhere
+		cuts := rand.New(rand.NewPCG(seed, 100))
+		network.Plan(func() testcluster.Cut { return testcluster.RandomCut(cuts) })
+		network.Break()
 	}
 	faults := rand.New(rand.NewPCG(seed, 1)) // under the model's lock
 	rate := r.IntN(40)
@@ -111,7 +135,7 @@ func runHistory(t *testing.T, seed uint64, outcomes map[outcome]int) {
 	})
 
 	histories := make([][]*call, 1+r.IntN(4))
-	done := make(chan int)
+	ended := make(chan int)
 	for i := range histories {
 		h := &history{t: t, log: log, name: i, r: rand.New(rand.NewPCG(seed, uint64(2+i)))}
 		if i == 0 && r.IntN(4) == 0 {
@@ -119,15 +143,17 @@ func runHistory(t *testing.T, seed uint64, outcomes map[outcome]int) {
 		}
 		go func() {
 			histories[i] = h.run()
-			done <- i
+			ended <- i
 		}()
 	}
 	for range histories {
-		<-done
+		<-ended
 	}
 	time.Sleep(time.Second) // for what is late
 	m.setFault(nil)
 	m.setOpenFail(nil)
+	network.Plan(nil)
+	network.Break()
 	var contents []string
 	for e, err := range log.Read(t.Context(), wpd.Earliest) {
 		if err != nil {
@@ -141,12 +167,11 @@ func runHistory(t *testing.T, seed uint64, outcomes map[outcome]int) {
 			outcomes[c.outcome]++
 		}
 	}
-	if err := client.Close(); err != nil {
-		t.Errorf("Close: %v", err)
-	}
+	done()
 	for _, what := range m.broken {
 		t.Errorf("the service saw: %s", what)
 	}
+	return network.Cuts().All()
 }
 
 // names finds the name of a producer; called under the lock.

@@ -23,23 +23,30 @@ type world struct {
 	log    *wpd.Log
 }
 
-// inWorld runs a test in a world, and checks in the end that every writer
-// kept its side of the contract.
+// inWorld runs a test in a world, once with each backend, and checks in the
+// end that every writer kept its side of the contract.
 func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	for _, backend := range backends {
+		t.Run(backend, func(t *testing.T) { inWorldOf(t, backend, test) })
+	}
+}
+
+func inWorldOf(t *testing.T, backend string, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.delay = 10 * time.Millisecond
-		w := &world{model: m, t: t, client: m.client()}
+		w := &world{model: m, t: t}
+		var done func()
+		w.client, done = m.open(t, backend)
 		var err error
 		if w.log, err = w.client.Create(t.Context(), "log", wpd.LogConfig{}); err != nil {
 			t.Fatal(err)
 		}
 		defer func() {
 			w.setFault(nil)
-			if err := w.client.Close(); err != nil {
-				t.Errorf("Close: %v", err)
-			}
+			done()
 			for _, what := range w.broken {
 				t.Errorf("the service saw: %s", what)
 			}
@@ -622,9 +629,10 @@ func TestCloseGivesUp(t *testing.T) {
 	})
 }
 
-// A service that closes under a writer loses nothing silently.
+// A service that closes under a writer loses nothing silently. (One that was
+// dialled may come back: TestServiceComesBack.)
 func TestServiceCloses(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorldOf(t, "embedded", func(t *testing.T, w *world) {
 		writer := w.writer(wpd.Linger(0))
 		w.wantLSN(w.async(writer, "a"), 1)
 		w.setFault(func(*attempt) fault { return closing })
@@ -657,6 +665,48 @@ func TestStored(t *testing.T) {
 		info, err := w.log.Producer(t.Context(), "p")
 		if info.Last != 30 || info.LastLSN != 30 || err != nil {
 			t.Errorf("Producer: %+v, %v", info, err)
+		}
+	})
+}
+
+// All named producers are listed, page by page, and no other.
+func TestProducers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		list := func() (names []string) {
+			for info, err := range w.log.Producers(t.Context()) {
+				if err != nil {
+					t.Error(err)
+				}
+				names = append(names, fmt.Sprintf("%s %d", info.Name, info.Last))
+			}
+			return names
+		}
+		if got := list(); got != nil {
+			t.Errorf("a log without named producers lists %q", got)
+		}
+		w.writer()
+		var want []string
+		for i := range 5 {
+			writer := w.writer(wpd.ProducerID(fmt.Sprint("p", 4-i)))
+			for range 4 - i {
+				writer.AppendAsync(t.Context(), wpd.Entry{Data: []byte("x")})
+			}
+			if err := writer.Close(); err != nil {
+				t.Error(err)
+			}
+			want = append(want, fmt.Sprintf("p%d %d", i, i))
+		}
+		if got := list(); !slices.Equal(got, want) {
+			t.Errorf("Producers: %q, want %q", got, want)
+		}
+		for range w.log.Producers(t.Context()) {
+			break // must not go on
+		}
+		_ = w.client.Delete(t.Context(), w.log.Name())
+		for _, err := range w.log.Producers(t.Context()) {
+			if !errors.Is(err, wpd.ErrDeleted) {
+				t.Errorf("of a deleted log: %v", err)
+			}
 		}
 	})
 }

@@ -3,13 +3,18 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/wpd-io/wpd/blobstore"
+	"github.com/wpd-io/wpd/rpc/server"
 	"github.com/wpd-io/wpd/wal"
 )
 
@@ -23,7 +28,8 @@ type Config struct {
 	// if it is not there, belongs to one node, and must not be copied. Empty
 	// only with mem://: then all is lost at Close.
 	DataDir string
-	// Name is the node's name; default "n1".
+	// Name is the node's name; default that of the data directory, and "n1"
+	// for a new one.
 	Name string
 
 	// Store is used in place of Bucket, for tests; the caller closes it.
@@ -40,8 +46,47 @@ type Config struct {
 	// outcome; default 30 s.
 	CloseTimeout time.Duration
 
-	Logger     *slog.Logger          // nil: silent
-	Registerer prometheus.Registerer // nil: metrics are not exported
+	// Listen is the address, HOST:PORT, at which the node serves wpd.Dial and
+	// wpd's command line by gRPC; port 0 takes a free one. Empty: nowhere;
+	// then only this process uses the node, by Client.
+	Listen string
+	// Listener is used in place of Listen, for tests; the node closes it.
+	Listener net.Listener
+	// HTTPListen is the address of metrics, health and profiles. Empty:
+	// nowhere.
+	HTTPListen string
+	// Insecure allows listeners on other addresses than the loopback's,
+	// although there is no TLS yet: whoever reaches them can read and write
+	// everything. Without it, Open returns an *InsecureError.
+	Insecure bool
+	// AllowBench lets clients measure the bucket, which costs requests and
+	// room, under a scratch prefix.
+	AllowBench bool
+	// Reflection lets tools find out what the gRPC listener serves.
+	Reflection bool
+	// Limits is what the gRPC listener grants its clients.
+	Limits server.Limits
+
+	// Version and Commit of the program, and Settings, without secrets, are
+	// told to whoever asks for them.
+	Version, Commit string
+	Settings        []Setting
+	// Level is that of Logger, if it can be changed while the node runs; nil:
+	// it can't.
+	Level *slog.LevelVar
+
+	Logger *slog.Logger // nil: silent
+	// Registerer gets the metrics. nil: a node with HTTPListen makes a
+	// registry of its own, with Go's and the process's metrics beside ours;
+	// any other exports none. With HTTPListen it must be a
+	// prometheus.Gatherer too.
+	Registerer prometheus.Registerer
+}
+
+// Setting is an effective setting, and where it came from: default, file,
+// environment or flag.
+type Setting struct {
+	Key, Value, Source string
 }
 
 func (c *Config) validate() error {
@@ -51,6 +96,11 @@ func (c *Config) validate() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Registerer == nil && c.HTTPListen != "" {
+		r := prometheus.NewRegistry()
+		r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		c.Registerer = r
+	}
 	switch {
 	case c.Bucket == "" && c.Store == nil:
 		return errors.New("no bucket: give its URL, for example file:///var/lib/wpd/objects")
@@ -58,6 +108,9 @@ func (c *Config) validate() error {
 		return errors.New("no data directory: a node keeps its own state there; only mem:// needs none")
 	case c.CloseTimeout < 0 || c.RequestTimeout < 0:
 		return errors.New("a timeout is negative")
+	}
+	if _, ok := c.Registerer.(prometheus.Gatherer); !ok && c.HTTPListen != "" {
+		return fmt.Errorf("metrics can't be served: the registerer is a %T, and no prometheus.Gatherer", c.Registerer)
 	}
 	return nil
 }
@@ -72,5 +125,32 @@ func (c *Config) openStore(ctx context.Context) (*blobstore.Bucket, func() error
 	if err != nil {
 		return nil, nil, err
 	}
+	// A bucket that is not there, or not ours to read, must not look like one
+	// that is slow: whoever creates something there waits until it works.
+	if err := readable(ctx, b); err != nil {
+		return nil, nil, errors.Join(&BucketError{URL: b.URL(), Err: err}, b.Close())
+	}
 	return b, b.Close, nil
+}
+
+// BucketError: the bucket does not answer, or refuses. Nothing was done.
+type BucketError struct {
+	URL string // without secrets
+	Err error
+}
+
+func (e *BucketError) Error() string { return fmt.Sprintf("bucket %s can't be read: %v", e.URL, e.Err) }
+func (e *BucketError) Unwrap() error { return e.Err }
+
+// clusterKey is an object that every bucket in use has.
+const clusterKey = "cluster.json"
+
+// readable finds out whether the bucket answers. Of a new one, that it has
+// nothing is an answer.
+func readable(ctx context.Context, b *blobstore.Bucket) error {
+	_, _, err := b.ReadRange(ctx, clusterKey, 0, 1)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

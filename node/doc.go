@@ -6,6 +6,11 @@
 //	defer n.Close()
 //	log, err := n.Client().Create(ctx, "orders", wpd.LogConfig{})
 //
+// With Config.Listen it serves the same logs, and itself, to others by gRPC
+// (package rpc/server); with Config.HTTPListen, metrics, health and profiles to
+// operators. Close drains: new work is refused, what was taken is answered,
+// everything is flushed, the chain is sealed.
+//
 // It holds no algorithm of its own: what a log is, is in room wal; what is
 // durable, in segment; who is who, in cluster.
 package node

@@ -28,7 +28,7 @@ func TestTailBehindFragmentInFlight(t *testing.T) {
 			name = "lands"
 		}
 		t.Run(name, func(t *testing.T) {
-			inScene(t, func(s *scene) {
+			inScenes(t, func(s *scene) {
 				o := s.producer(api.OpenRequest{Name: "p"})
 				s.fill(o, 1, "a")
 				e, n := s.chain()
@@ -69,7 +69,7 @@ func TestTailBehindFragmentInFlight(t *testing.T) {
 // TestRetryOfWhatIsNotDurable: whatever an answer rests on must be durable
 // first, be it an acknowledgement, a refusal, or what a producer is told.
 func TestRetryOfWhatIsNotDurable(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		o := s.producer(api.OpenRequest{Name: "p"})
 		other := s.producer(api.OpenRequest{})
 		s.fill(o, 1, "a")
@@ -109,7 +109,7 @@ func TestRetryOfWhatIsNotDurable(t *testing.T) {
 		require.Equal(s, []string{"a", "b"}, s.read())
 	})
 	t.Run("the node dies", func(t *testing.T) {
-		inScene(t, func(s *scene) {
+		inScenes(t, func(s *scene) {
 			o := s.producer(api.OpenRequest{Name: "p"})
 			other := s.producer(api.OpenRequest{})
 			e, n := s.chain()
@@ -134,7 +134,7 @@ func TestRetryOfWhatIsNotDurable(t *testing.T) {
 func TestLostFragment(t *testing.T) {
 	entries := []string{"a", "b", "c", "d", "e", "f"}
 	t.Run("of an open chain", func(t *testing.T) {
-		inScene(t, func(s *scene) {
+		inScenes(t, func(s *scene) {
 			o := s.producer(api.OpenRequest{Name: "p"})
 			s.fill(o, 1, entries...)
 			e, n := s.chain()
@@ -151,7 +151,7 @@ func TestLostFragment(t *testing.T) {
 		})
 	})
 	t.Run("two, of an open chain", func(t *testing.T) {
-		inScene(t, func(s *scene) {
+		inScenes(t, func(s *scene) {
 			o := s.producer(api.OpenRequest{Name: "p"})
 			s.fill(o, 1, entries...)
 			e, n := s.chain()
@@ -164,7 +164,7 @@ func TestLostFragment(t *testing.T) {
 		})
 	})
 	t.Run("of a sealed chain", func(t *testing.T) {
-		inScene(t, func(s *scene) {
+		inScenes(t, func(s *scene) {
 			o := s.producer(api.OpenRequest{Name: "p"})
 			s.fill(o, 1, entries...)
 			e, n := s.chain()
@@ -178,7 +178,7 @@ func TestLostFragment(t *testing.T) {
 		})
 	})
 	t.Run("an index", func(t *testing.T) {
-		inScene(t, func(s *scene) {
+		inScenes(t, func(s *scene) {
 			o := s.producer(api.OpenRequest{Name: "p"})
 			s.fill(o, 1, entries...)
 			s.reopen()
@@ -211,7 +211,7 @@ func merged(all []string) []string {
 // sealed, though a later one calls it durable; it comes to light when the
 // sealer tries to put a gap there.
 func TestLateFragmentIsNotLost(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		o := s.producer(api.OpenRequest{Name: "p"})
 		s.fill(o, 1, "a", "b", "c", "d", "e")
 		e, n := s.chain()
@@ -240,7 +240,7 @@ func TestLateFragmentIsNotLost(t *testing.T) {
 // one in the place of the seal, which it loses, and one beyond, which is
 // never seen.
 func TestCreateAfterSeal(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		o := s.producer(api.OpenRequest{Name: "p"})
 		s.fill(o, 1, "a")
 		e, n := s.chain()
@@ -274,7 +274,7 @@ func TestSealLosesItsReply(t *testing.T) {
 			name = "dies"
 		}
 		t.Run(name, func(t *testing.T) {
-			inScene(t, func(s *scene) {
+			inScenes(t, func(s *scene) {
 				o := s.producer(api.OpenRequest{Name: "p"})
 				s.fill(o, 1, "a", "b")
 				e, n := s.chain()
@@ -312,7 +312,7 @@ func TestSealLosesItsReply(t *testing.T) {
 // If the first landed in time, there is no refusal.
 func TestRefusedWhileFirstAttemptLands(t *testing.T) {
 	t.Run("lands too late", func(t *testing.T) {
-		inScene(t, func(s *scene) {
+		inScenes(t, func(s *scene) {
 			o, other := s.producer(api.OpenRequest{Name: "p"}), s.producer(api.OpenRequest{Name: "q"})
 			e, n := s.chain()
 			held := s.hold(e, n)
@@ -328,7 +328,7 @@ func TestRefusedWhileFirstAttemptLands(t *testing.T) {
 		})
 	})
 	t.Run("lands in time", func(t *testing.T) {
-		inScene(t, func(s *scene) {
+		inScenes(t, func(s *scene) {
 			o, other := s.producer(api.OpenRequest{Name: "p"}), s.producer(api.OpenRequest{Name: "q"})
 			e, n := s.chain()
 			held := s.hold(e, n)
@@ -347,7 +347,7 @@ func TestRefusedWhileFirstAttemptLands(t *testing.T) {
 // raised its epoch and given its number to another; then the old one comes
 // again, before and after restarts.
 func TestRenumberedWhileOldIsOnItsWay(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		for _, name := range []string{"", "p"} {
 			base := s.tail()
 			o := s.producer(api.OpenRequest{Name: name})
@@ -374,7 +374,7 @@ func TestRenumberedWhileOldIsOnItsWay(t *testing.T) {
 func TestProducerOfAnOlderChain(t *testing.T) {
 	for _, name := range []string{"", "p"} {
 		t.Run("name "+name, func(t *testing.T) {
-			inScene(t, func(s *scene) {
+			inScenes(t, func(s *scene) {
 				o := s.producer(api.OpenRequest{Name: name})
 				other := s.producer(api.OpenRequest{})
 				s.fill(o, 1, "a", "b")
@@ -424,7 +424,7 @@ func TestProducerOfAnOlderChain(t *testing.T) {
 // running node that was not started again since, by its metadata.
 func TestRestoredDataDirectory(t *testing.T) {
 	t.Run("another boot since", func(t *testing.T) {
-		inScene(t, func(s *scene) {
+		inScenes(t, func(s *scene) {
 			stop(s, s.p)
 			copied := copyDir(s, s.w.Dir)
 			s.open()
@@ -445,7 +445,7 @@ func TestRestoredDataDirectory(t *testing.T) {
 		})
 	})
 	t.Run("the same boot, a new chain since", func(t *testing.T) {
-		inScene(t, func(s *scene) {
+		inScenes(t, func(s *scene) {
 			copied := copyDir(s, s.w.Dir)
 			_, err := s.service().Create(s.Context(), "more", api.LogConfig{})
 			require.NoError(s, err)

@@ -20,7 +20,7 @@ func TestLostIndexAndFragments(t *testing.T) {
 		"the first": {0}, "one between and the last": {1, 5}, "all": {0, 1, 2, 3, 4, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inScene(t, func(s *scene) {
+			inScenes(t, func(s *scene) {
 				o := s.producer(api.OpenRequest{Name: "p"})
 				s.fill(o, 1, entries...)
 				e, n := s.chain()

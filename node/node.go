@@ -4,56 +4,96 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
+	"time"
 
 	"github.com/wpd-io/wpd"
+	"github.com/wpd-io/wpd/blobstore"
 	"github.com/wpd-io/wpd/cluster"
+	"github.com/wpd-io/wpd/rpc/server"
 	"github.com/wpd-io/wpd/wal"
 )
 
 // Node is one running node. Safe for concurrent use.
 type Node struct {
-	cfg    Config
+	cfg     Config
+	started time.Time
+
+	grpcListener, httpListener net.Listener // nil: none
+
+	store  *blobstore.Bucket
 	member *cluster.Member
 	logs   *wal.Service
 	client *wpd.Client
+	server *server.Server // nil without a listener
+	errand errand
+	check  storeCheck
 
-	closers []func() error // in the order of opening
-	closing chan struct{}
-	wg      sync.WaitGroup
-	once    sync.Once
-	err     error
+	closers  []func(context.Context) error // in the order of opening; ctx ends with the close timeout
+	draining context.Context               // ends when Close begins
+	drain    context.CancelFunc
+	closing  context.Context // ends when Close gives up, or has ended
+	giveUp   context.CancelFunc
+	wg       sync.WaitGroup
+	once     sync.Once
+	err      error
 }
 
-// Open starts a node: the bucket, the metadata, then the logs. It returns when
-// appends and reads can begin; after a crash, what the last boot left behind
-// is sealed first. ctx bounds the opening only.
+// Open starts a node: the bucket, the metadata, the logs, then the listeners.
+// It returns when appends and reads can begin; after a crash, what the last
+// boot left behind is sealed first. ctx bounds the opening only.
 //
-// Errors say what is wrong with the bucket (package blobstore), with the data
-// directory or its belonging to the bucket (package cluster), or with what the
-// bucket holds (package segment).
+// Errors say what is wrong with an address (*InsecureError, or the system's),
+// with the bucket (package blobstore), with the data directory or its belonging
+// to the bucket (package cluster), or with what the bucket holds (package
+// segment).
 func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("open node: %w", err)
 	}
-	n := &Node{cfg: c, closing: make(chan struct{})}
+	n := &Node{cfg: c, started: time.Now()}
+	n.draining, n.drain = context.WithCancel(context.Background())
+	n.closing, n.giveUp = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("open node: %w", errors.Join(err, n.closeAll()))
+			err = fmt.Errorf("open node: %w", errors.Join(err, n.Close()))
 		}
 	}()
-	store, closeStore, err := c.openStore(ctx)
-	if err != nil {
+	if err := n.takeAddresses(); err != nil {
 		return nil, err
 	}
-	n.closers = append(n.closers, closeStore)
+	if err := n.openLogs(ctx); err != nil {
+		return nil, err
+	}
+	n.client = wpd.NewClient(n.logs)
+	n.closers = append(n.closers, func(context.Context) error { return n.client.Close() })
+	if err := n.registerMetrics(); err != nil {
+		return nil, err
+	}
+	if err := n.serveGRPC(); err != nil {
+		return nil, err
+	}
+	n.serveHTTP()
+	return n, nil
+}
+
+// openLogs opens the bucket, the metadata and the logs.
+func (n *Node) openLogs(ctx context.Context) (err error) {
+	c := &n.cfg
+	store, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	n.store = store
+	n.closers = append(n.closers, func(context.Context) error { return closeStore() })
 	n.member, err = cluster.Open(ctx, cluster.Config{
 		Dir: c.DataDir, Name: c.Name, Bucket: store, BucketURL: store.URL(), Logger: c.Logger, Registerer: c.Registerer,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	n.closers = append(n.closers, n.member.Close)
+	n.closers = append(n.closers, func(context.Context) error { return n.member.Close() })
 	logs := c.Log
 	logs.Store, logs.Meta, logs.Logger, logs.Registerer = store, n.member, c.Logger, c.Registerer
 	logs.Identity = wal.Identity{
@@ -61,13 +101,17 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		Node: n.member.Identity(), Boot: n.member.Boot(), Nonce: n.member.Nonce(),
 	}
 	if n.logs, err = wal.Open(ctx, logs); err != nil {
-		return nil, err
+		return err
 	}
-	n.closers = append(n.closers, n.closeLogs)
+	n.closers = append(n.closers, n.logs.Close)
 	n.wg.Go(n.watch)
-	n.client = wpd.NewClient(n.logs)
-	n.closers = append(n.closers, n.client.Close)
-	return n, nil
+	n.closers = append(n.closers, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, n.cfg.CloseTimeout/4)
+		defer cancel()
+		n.closeErrand(ctx)
+		return nil
+	})
+	return nil
 }
 
 // watch stops writing when the metadata has failed.
@@ -75,7 +119,7 @@ func (n *Node) watch() {
 	select {
 	case <-n.member.Failed():
 		n.logs.Fail(n.member.Err())
-	case <-n.closing:
+	case <-n.draining.Done():
 	}
 }
 
@@ -86,34 +130,35 @@ func (n *Node) Client() *wpd.Client { return n.client }
 func (n *Node) Logs() *wal.Service { return n.logs }
 
 // Failed is closed when the node can't write any more: something foreign
-// stands in its chain, or its metadata can't be trusted. Err says why. Close
-// it then.
+// stands in its chain, its metadata can't be trusted, or nobody can reach it.
+// Err says why. Close it then.
 func (n *Node) Failed() <-chan struct{} { return n.logs.Failed() }
 
 // Err says why Failed is closed.
 func (n *Node) Err() error { return n.logs.Err() }
 
-// Close flushes what was appended, seals the node's chain, and stops, within
-// CloseTimeout. An error means that something was not flushed, or not sealed;
-// then the next Open does it. Idempotent.
+// Close drains the node: it takes no new work from its listeners, answers what
+// it took, flushes, seals its chain, and stops, within CloseTimeout. An error
+// means that something was not flushed, or not sealed; then the next Open does
+// it. Idempotent.
 func (n *Node) Close() error {
-	n.once.Do(func() { n.err = n.closeAll() })
+	n.once.Do(func() { n.err = n.close() })
 	return n.err
 }
 
-func (n *Node) closeAll() error {
-	var errs []error
-	for i := len(n.closers) - 1; i >= 0; i-- {
-		errs = append(errs, n.closers[i]())
-	}
-	n.closers = nil
-	return errors.Join(errs...)
-}
-
-func (n *Node) closeLogs() error {
-	close(n.closing)
-	n.wg.Wait()
+func (n *Node) close() error {
+	n.drain()
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.CloseTimeout)
 	defer cancel()
-	return n.logs.Close(ctx)
+	defer n.giveUp()
+	defer context.AfterFunc(ctx, n.giveUp)()
+	if n.server != nil {
+		n.server.Drain()
+	}
+	var errs []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		errs = append(errs, n.closers[i](ctx))
+	}
+	n.wg.Wait()
+	return errors.Join(errs...)
 }

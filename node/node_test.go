@@ -252,7 +252,7 @@ func putSeal(t testing.TB, mem *blobtest.Mem, e fragment.Epoch, n uint64) {
 // next place. The node stops writing, loudly; reads go on; nothing that was
 // acknowledged is lost, and what was in flight is not acknowledged.
 func TestForeignObject(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		o := s.producer(api.OpenRequest{Name: "p"})
 		s.fill(o, 1, "a", "b")
 		e, n := s.chain()
@@ -270,7 +270,7 @@ func TestForeignObject(t *testing.T) {
 		require.NoError(s, testcluster.KeepRaftOnly(s.w.Dir))
 	})
 	t.Run("under load", func(t *testing.T) {
-		inScene(t, func(s *scene) {
+		inScenes(t, func(s *scene) {
 			w, err := create(s, s.p, "log").Writer(s.Context())
 			require.NoError(s, err)
 			_, err = w.Append(s.Context(), []byte("a"))
@@ -350,7 +350,7 @@ func TestExclusive(t *testing.T) {
 // TestNamedProducersMax: a new name over the limit is refused, the old ones
 // work on, also after a restart.
 func TestNamedProducersMax(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		s.w.Config.Log.NamedProducersMax = 3
 		s.reopen()
 		all := []api.Opened{}

@@ -41,7 +41,7 @@ func want(from, to int) (all []string) {
 func TestPositions(t *testing.T) {
 	for _, cold := range []bool{false, true} {
 		t.Run(fmt.Sprintf("cold %v", cold), func(t *testing.T) {
-			inScene(t, func(s *scene) {
+			inScenes(t, func(s *scene) {
 				times := []time.Time{{}} // by LSN
 				s.w.Config.Log.CutFragments = 4
 				s.reopen()
@@ -99,7 +99,11 @@ func TestPositions(t *testing.T) {
 				short, cancel := context.WithTimeout(s.Context(), time.Second)
 				defer cancel()
 				_, err = entries(short, log, wpd.Earliest, wpd.AtLeast(31))
-				requireAs[*wpd.BeyondTailError](s, err)
+				if s.remote { // ctx is over before the answer is there
+					require.ErrorIs(s, err, context.DeadlineExceeded)
+				} else {
+					requireAs[*wpd.BeyondTailError](s, err)
+				}
 			})
 		})
 	}
@@ -108,7 +112,7 @@ func TestPositions(t *testing.T) {
 // TestFollow: a follower comes over the ends of chains, is woken by what
 // becomes durable, and ends where it is told to.
 func TestFollow(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		o := s.producer(api.OpenRequest{Name: "p"})
 		s.fill(o, 1, "e1", "e2")
 		s.reopen()
@@ -176,7 +180,7 @@ func TestFollow(t *testing.T) {
 // TestTrim: what is trimmed says so, with the first LSN left, in every chain,
 // after a restart too; the rest is untouched.
 func TestTrim(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		o := s.producer(api.OpenRequest{Name: "p"})
 		for i := 1; i <= 20; i++ {
 			s.fill(o, uint64(i), fmt.Sprint("e", i))
@@ -195,7 +199,7 @@ func TestTrim(t *testing.T) {
 			if before == 3 {
 				first = 5 // it was trimmed more already
 			}
-			if follower.Position() < first {
+			if follower.Position() < first && !s.remote {
 				_, err = follower.Next(s.Context())
 				trimmed, ok := errors.AsType[*wpd.TrimmedError](err)
 				require.True(s, ok, err)
@@ -234,7 +238,7 @@ func TestTrim(t *testing.T) {
 // TestRecreatedLog: a log that is made again under its name is another one,
 // and whoever held the old one is told that it is gone.
 func TestRecreatedLog(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		old := create(s, s.p, "log")
 		w, err := old.Writer(s.Context())
 		require.NoError(s, err)
@@ -277,8 +281,10 @@ func TestRecreatedLog(t *testing.T) {
 		check()
 		_, err = w.Append(s.Context(), []byte("late"))
 		require.ErrorIs(s, err, wpd.ErrDeleted)
-		_, err = r.Next(s.Context())
-		require.ErrorIs(s, err, wpd.ErrDeleted)
+		if !s.remote {
+			_, err = r.Next(s.Context())
+			require.ErrorIs(s, err, wpd.ErrDeleted)
+		}
 		require.ErrorIs(s, w.Close(), nil)
 		require.NoError(s, r.Close())
 		w, err = again.Writer(s.Context())

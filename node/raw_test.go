@@ -26,15 +26,38 @@ type scene struct {
 	p   *testcluster.Proc
 	log fragment.LogID // of "log"
 
+	remote bool // the node was dialled; then a reader is up to two chunks ahead
+
 	held []*blobtest.Faults // that hold something back
 }
 
+// backends are the ways to a node that tests take: what they find must be the
+// same, whether the node is in the test's own process or was dialled.
+var backends = []string{"embedded", "remote"}
+
+// inScenes runs a test in a scene, once with each backend.
+func inScenes(t *testing.T, f func(s *scene)) {
+	t.Helper()
+	for _, backend := range backends {
+		t.Run(backend, func(t *testing.T) { inSceneOf(t, backend, f) })
+	}
+}
+
+// inScene runs a test in a scene with an embedded node.
 func inScene(t *testing.T, f func(s *scene)) {
+	t.Helper()
+	inSceneOf(t, backends[0], f)
+}
+
+func inSceneOf(t *testing.T, backend string, f func(s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w, mem := newWorld(t)
 		w.Config.Log.CutFragments = 1 << 20
-		s := &scene{T: t, w: w, mem: mem}
+		s := &scene{T: t, w: w, mem: mem, remote: backend == "remote"}
+		if s.remote {
+			w.Network = &testcluster.Network{}
+		}
 		s.open()
 		info, err := s.service().Create(t.Context(), "log", api.LogConfig{})
 		require.NoError(t, err)
@@ -50,7 +73,7 @@ func inScene(t *testing.T, f func(s *scene)) {
 	})
 }
 
-func (s *scene) service() api.Service { return s.p.Node.Logs() }
+func (s *scene) service() api.Service { return s.p.Service() }
 
 // open starts the next life of the node.
 func (s *scene) open() {

@@ -14,7 +14,7 @@ import (
 // TestLostNote: the fragment that says under which name a producer was opened
 // is lost. The next one repeats it, so that the name goes on where it was.
 func TestLostNote(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		o := s.producer(api.OpenRequest{Name: "p"})
 		s.fill(o, 1, "a", "b")
 		e, n := s.chain()
@@ -32,7 +32,7 @@ func TestLostNote(t *testing.T) {
 
 // TestTimeBeforeLoss: a time before everything is found before a loss too.
 func TestTimeBeforeLoss(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		o := s.producer(api.OpenRequest{Name: "p"})
 		s.fill(o, 1, "a", "b", "c", "d", "e", "f")
 		e, n := s.chain()
@@ -52,7 +52,7 @@ func TestTimeBeforeLoss(t *testing.T) {
 
 // TestRefusedBeforeFencing: an exclusive open that is refused fences nobody.
 func TestRefusedBeforeFencing(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		o := s.producer(api.OpenRequest{Name: "p"})
 		s.send(text(o, 1, "a")).at(1)
 		_, err := s.service().OpenProducer(s.Context(), api.OpenRequest{Log: s.log, Name: "p", Epoch: 1, Exclusive: true})
@@ -65,7 +65,7 @@ func TestRefusedBeforeFencing(t *testing.T) {
 // TestForgedProducer: an id that was never given out is not taken, and does
 // not shut out those that will be.
 func TestForgedProducer(t *testing.T) {
-	inScene(t, func(s *scene) {
+	inScenes(t, func(s *scene) {
 		o := s.producer(api.OpenRequest{})
 		forged := o
 		forged.ID = 1<<64 - 1
@@ -74,8 +74,7 @@ func TestForgedProducer(t *testing.T) {
 		_, err := s.service().OpenProducer(s.Context(), api.OpenRequest{Log: s.log, ID: 1<<64 - 1})
 		require.ErrorIs(s, err, api.ErrUnknownProducer)
 		for _, b := range []fragment.Batch{{}, text(api.Opened{ID: o.ID}, 2, "no epoch"), text(api.Opened{Epoch: 1}, 2, "no id"), text(o, 0, "no sequence")} {
-			err := s.service().Append(s.Context(), api.AppendRequest{Log: s.log, Batch: b}, nil)
-			require.ErrorIs(s, err, api.ErrInvalid)
+			s.send(b).is(api.ErrInvalid)
 		}
 	})
 }
