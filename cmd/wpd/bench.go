@@ -4,69 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
-
-	"github.com/wpd-io/wpd/fragment"
-	"github.com/wpd-io/wpd/wal"
 )
-
-// benchConfig is what one benchmark is to do.
-type benchConfig struct {
-	kind string // append, read or tail
-	name string // of the case, in the result
-
-	bucket, dataDir string // both empty: a temporary directory
-
-	size      byteSize      // of an entry
-	bytes     byteSize      // of all measured parts; 0: no bound
-	entries   int64         // likewise
-	duration  time.Duration // likewise
-	logs      int
-	producers int
-	inFlight  byteSize
-	rate      float64 // entries/s of all producers; 0: as fast as it goes
-	sync      bool
-	warmup    time.Duration
-	rounds    int
-	delay     time.Duration
-	reuse     string
-	seed      uint64
-	profile   string // files for profiles of one measured part start with this; "": none
-
-	log wal.Config
-}
-
-func (c *benchConfig) addStoreFlags(f *pflag.FlagSet) {
-	f.Bool("embedded", true, "run the node in this process (the only way so far)")
-	f.StringVar(&c.bucket, "bucket", "", "URL of the object store; default: a temporary directory")
-	f.StringVar(&c.dataDir, "data-dir", "", "the node's own state; default: a temporary directory")
-	f.DurationVar(&c.delay, "delay", 0, "add a delay to every create in the store, the raw ones included")
-	f.Uint32Var(&c.log.Window, "window", 8, "fragments in flight, and raw creates at once")
-	f.DurationVar(&c.log.FlushInterval, "flush-interval", 0, "flush at most this often, to save requests")
-	f.Var((*byteSize)(&c.log.CacheBytes), "cache", "bytes of the node's cache; 0: its default")
-	f.Uint64Var(&c.log.CutFragments, "cut-fragments", 0, "cut a segment at so many fragments; 0: its default")
-	f.Uint64Var(&c.seed, "seed", 1, "of the payloads' bytes")
-}
-
-func (c *benchConfig) addLoadFlags(f *pflag.FlagSet) {
-	c.inFlight = 64 << 20
-	f.Var(&c.size, "size", "bytes of an entry, at least 32")
-	f.StringVar(&c.profile, "profile", "", "write the middle round's CPU profile to `FILE`.cpu, and a heap profile to FILE.heap")
-	f.Var(&c.bytes, "bytes", "bytes of entries in all rounds together")
-	f.Int64Var(&c.entries, "entries", 0, "entries in all rounds together; no round has fewer than one per log")
-	f.DurationVar(&c.duration, "duration", 0, "time of the measured parts of all rounds together")
-	f.IntVar(&c.logs, "logs", 1, "logs, taken in turn")
-	f.IntVar(&c.rounds, "rounds", 5, "rounds, each of the measured part and the raw one; results are medians")
-	f.DurationVar(&c.warmup, "warmup", 500*time.Millisecond, "time of either part before the first round")
-}
 
 func newBenchCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -74,23 +20,34 @@ func newBenchCommand() *cobra.Command {
 		Short: "Measure appends, reads and tails beside the object store itself",
 		Long: `Measure what wpd makes of an object store, beside what the store itself can do.
 
-A run is a number of rounds. Each round is the measured part and then the raw
-limit: the same bucket driver that creates new 8 MiB objects, as many at once as
-wpd does (--window), and one small object at a time. Both are warmed up first.
+A benchmark runs on a node in this process or, with --addr, on a server. A run
+is a number of rounds. Each round is the measured part and then the raw limit:
+the same bucket driver that creates new 8 MiB objects, as many at once as wpd
+does (--window), and one small object at a time. Both are warmed up first.
 Times, rates and ratios are medians of the rounds; entries, bytes, seconds and
-creates are sums; max_us and rss_peak_bytes are the highest of all rounds.
+creates are sums; max_us and rss_peak_bytes are the highest of all rounds. There
+is no ratio where a rate was given.
 
 Every payload carries its log, its sequence and a checksum over all that and the
-checksum of the one before it. After the last round the node is closed, opened
-again, and everything is read back and checked: "verified" says that nothing was
-missing, twice, changed or elsewhere than acknowledged.
+checksum of the one before it. After the last round the node is closed and opened
+again, or the server dialled again, and everything is read back and checked:
+"verified" says that nothing was missing, twice, changed or elsewhere than
+acknowledged.
 
 client_cpu is making, checking and timing payloads, which is measured beforehand
 without a log. server_cpu is the rest of the process: library, node and driver.
-MB are 1,000,000 bytes.`,
+With --addr, client_cpu is this whole process, library included, and server_cpu,
+creates and memory are the server's, as it tells them; its memory is the most
+that it ever had. The server also measures the raw limit, if it may: wpd dev
+does, wpd serve with --allow-bench. The logs are deleted at the end.
+
+On a terminal, a chart shows how long entries took over the time of all rounds.
+With --compare, the numbers of an earlier run stand beside. MB are 1,000,000
+bytes.`,
 		Example: `  wpd bench append
   wpd bench append --size 64KiB --bytes 1GiB --bucket file:///d/objects --data-dir /d/node -o json
-  wpd bench append --sync --duration 10s
+  wpd bench append --addr 127.0.0.1:7070 --sync --duration 10s
+  wpd bench append -o json >old.json; wpd bench append --compare old.json
   wpd bench tail --rate 500 --duration 20s
   wpd bench read --bytes 1GiB
   wpd bench all -o json`,
@@ -98,7 +55,7 @@ MB are 1,000,000 bytes.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newBenchAppendCommand(), newBenchReadCommand(), newBenchTailCommand(),
-		newBenchOpenCommand(), newBenchAllCommand(), newBenchFillCommand())
+		newBenchOpenCommand(), newBenchFollowersCommand(), newBenchAllCommand(), newBenchFillCommand(), newBenchServerCommand())
 	return cmd
 }
 
@@ -116,11 +73,12 @@ waits for every entry; ratio is then the median time over that of one raw create
 		Example: `  wpd bench append --size 64KiB --bytes 1GiB
   wpd bench append --logs 1000 --bytes 256MiB
   wpd bench append --sync --duration 10s -o json
+  wpd bench append --addr 127.0.0.1:7070 --producers 4 --rate 20000 --duration 1m
   wpd bench append --logs 1000 --entries 1000 --delay 100ms --window 8`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.runAndPrint(cmd) },
 	}
-	c.addStoreFlags(cmd.Flags())
+	c.addPlaceFlags(cmd.Flags())
 	c.addLoadFlags(cmd.Flags())
 	cmd.Flags().IntVar(&c.producers, "producers", 1, "goroutines that append; each has its own logs as far as there are enough")
 	cmd.Flags().Var(&c.inFlight, "in-flight", "bytes that wait for their acknowledgement, in all")
@@ -137,13 +95,17 @@ func newBenchReadCommand() *cobra.Command {
 		Long: `Fill logs with --bytes, then read them from the start, once a round, each time by a
 node that was opened anew: its cache is cold, that of the operating system is
 not. The raw limit is the driver reading the same objects whole, with the next
-ones requested ahead; times are those of one call for a batch.`,
+ones requested ahead; times are those of one call for a batch.
+
+A server, with --addr, keeps its cache, so give it more bytes than that holds; it
+measures no raw reads.`,
 		Example: `  wpd bench read --bytes 1GiB
+  wpd bench read --addr 127.0.0.1:7070 --bytes 512MiB
   wpd bench read --reuse bench/read/5f21… --bucket file:///d/objects --data-dir /d/node`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.runAndPrint(cmd) },
 	}
-	c.addStoreFlags(cmd.Flags())
+	c.addPlaceFlags(cmd.Flags())
 	c.addLoadFlags(cmd.Flags())
 	cmd.Flags().StringVar(&c.reuse, "reuse", "", "read this log, which an earlier bench filled, in place of filling one")
 	return cmd
@@ -157,116 +119,110 @@ func newBenchTailCommand() *cobra.Command {
 		Long: `Append at a rate, and follow the log meanwhile. p50_us and the others are from when
 an entry was due to be appended until the follower had it; append_p50_us and the
 others until it was acknowledged.`,
-		Example: `  wpd bench tail --rate 500 --duration 20s`,
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return c.runAndPrint(cmd) },
+		Example: `  wpd bench tail --rate 500 --duration 20s
+  wpd bench tail --addr 127.0.0.1:7070`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runAndPrint(cmd) },
 	}
-	c.addStoreFlags(cmd.Flags())
+	c.addPlaceFlags(cmd.Flags())
 	c.addLoadFlags(cmd.Flags())
 	cmd.Flags().Float64Var(&c.rate, "rate", 500, "entries per second")
 	return cmd
 }
 
-// validate fills defaults and refuses what makes no sense.
-func (c *benchConfig) validate() error {
-	const sizeMax = fragment.EntryBytesMax
-	switch {
-	case c.size < payloadHeaderBytes || c.size > sizeMax:
-		return fmt.Errorf("--size is %d; want %d to %d bytes", c.size, payloadHeaderBytes, sizeMax)
-	case c.logs < 1 || c.logs > 100_000:
-		return fmt.Errorf("--logs is %d; want 1 to 100,000", c.logs)
-	case c.producers < 1 || c.producers > 10_000:
-		return fmt.Errorf("--producers is %d; want 1 to 10,000", c.producers)
-	case c.rounds < 1 || c.rounds > 1000:
-		return fmt.Errorf("--rounds is %d; want 1 to 1,000", c.rounds)
-	case c.entries < 0 || c.duration < 0 || c.warmup < 0 || c.delay < 0:
-		return errors.New("a number or a time is negative")
-	case c.rate < 0 || c.rate > 10e6:
-		return fmt.Errorf("--rate is %v; want 0 to 10,000,000", c.rate)
-	case c.rate > 0 && c.sync:
-		return errors.New("--rate and --sync exclude each other")
-	case c.kind == "tail" && (c.rate == 0 || c.logs != 1):
-		return errors.New("tail wants a --rate, and one log")
-	case c.kind == "read" && c.duration > 0:
-		return errors.New("read takes --bytes or --entries, not --duration")
-	case c.inFlight < c.size:
-		return fmt.Errorf("--in-flight is %v, less than one entry", &c.inFlight)
-	case (c.bucket == "") != (c.dataDir == "") && !strings.HasPrefix(c.bucket, "mem:"):
-		return errors.New("--bucket and --data-dir go together")
-	}
-	if c.bytes == 0 && c.entries == 0 && c.duration == 0 {
-		switch {
-		case c.kind == "tail" || c.sync || c.rate > 0:
-			c.duration = 5 * time.Second
-		default:
-			c.bytes = 256 << 20
-		}
-	}
-	return nil
-}
-
-// quota is when a measured part ends: at the first of these that is not 0.
-type quota struct {
-	entries  int64
-	duration time.Duration
-}
-
-// quotas returns what each round is to do.
-func (c *benchConfig) quotas() []quota {
-	total := c.entries
-	if c.bytes > 0 {
-		n := max(1, int64(c.bytes/c.size))
-		if total == 0 || n < total {
-			total = n
-		}
-	}
-	rounds := int64(c.rounds)
-	if total > 0 {
-		rounds = max(1, min(rounds, total/int64(c.logs)))
-	}
-	quotas := make([]quota, rounds)
-	for i := range quotas {
-		quotas[i] = quota{entries: total / rounds, duration: c.duration / time.Duration(rounds)}
-		if int64(i) < total%rounds {
-			quotas[i].entries++
-		}
-	}
-	return quotas
-}
-
 // runAndPrint runs the benchmark of a command.
 func (c *benchConfig) runAndPrint(cmd *cobra.Command) error {
-	if embedded, _ := cmd.Flags().GetBool("embedded"); !embedded {
-		return usagef(cmd, "--embedded=false: there is no daemon to talk to yet")
+	if err := c.place(cmd); err != nil {
+		return err
 	}
 	if err := c.validate(); err != nil {
+		return usage(cmd, err)
+	}
+	old, err := findBaseline(c.compare, c.key())
+	if err != nil {
 		return usage(cmd, err)
 	}
 	result, err := c.run(cmd.Context(), newProgress(cmd))
 	if err != nil {
 		return err
 	}
-	if wantsJSON(cmd) {
-		err = printJSON(cmd.OutOrStdout(), result)
-	} else {
-		err = result.print(cmd.OutOrStdout(), inkFor(cmd, cmd.OutOrStdout()))
+	if result.RawMissing != "" && result.RawCreateP50 == 0 { // the server was asked, and would not
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: no raw limit: %s\n", cmd.CommandPath(), result.RawMissing)
 	}
-	if err == nil && !result.Verified {
-		err = result.verifyErr
+	err = printBench(cmd, result, old, func(w io.Writer, ink ink) error {
+		if err := result.print(w, ink); err != nil {
+			return err
+		}
+		return printChart(w, ink, result.times, chartColumns(w))
+	})
+	if err != nil {
+		return err
 	}
-	return err
+	if !result.Verified {
+		return result.verifyErr
+	}
+	return nil
+}
+
+// place decides whether the benchmark runs on a server.
+func (c *benchConfig) place(cmd *cobra.Command) error {
+	f := cmd.Flags()
+	embedded, _ := f.GetBool("embedded")
+	if embedded && !f.Changed("addr") {
+		if c.keep {
+			return usagef(cmd, "--keep is about a server; an embedded node leaves its logs where --bucket is given")
+		}
+		return nil
+	}
+	if f.Changed("embedded") && embedded {
+		return usagef(cmd, "--embedded and --addr exclude each other")
+	}
+	for _, name := range nodeFlags {
+		if f.Changed(name) {
+			return usagef(cmd, "--%s is for an embedded node; the server at --addr has its own", name)
+		}
+	}
+	t, err := targetOf(cmd)
+	if err != nil {
+		return err
+	}
+	c.addr, c.open = t.addrs, t.openBench
+	return nil
+}
+
+// printBench prints a result, beside an earlier one if there is one.
+func printBench(cmd *cobra.Command, result any, old json.RawMessage, table func(w io.Writer, ink ink) error) error {
+	if old == nil {
+		return printResult(cmd, result, table)
+	}
+	raw, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	compared, err := compareResults(old, raw)
+	if err != nil {
+		return err
+	}
+	return printResult(cmd, withComparison(raw, compared), func(w io.Writer, ink ink) error {
+		if err := table(w, ink); err != nil {
+			return err
+		}
+		return printComparison(w, ink, "compared with the earlier run", compared)
+	})
 }
 
 // run runs one benchmark.
 func (c *benchConfig) run(ctx context.Context, p *progress) (_ *benchResult, err error) {
-	limitMemory(c.log)
-	temporary := c.bucket == ""
-	if temporary {
-		clean, err := c.inTemp()
-		if err != nil {
-			return nil, err
+	temporary := false
+	if c.open == nil {
+		limitMemory(c.log)
+		if temporary = c.bucket == ""; temporary {
+			clean, err := c.inTemp()
+			if err != nil {
+				return nil, err
+			}
+			defer clean()
 		}
-		defer clean()
 	}
 	b, err := openBench(ctx, c, p)
 	if err != nil {
@@ -276,7 +232,7 @@ func (c *benchConfig) run(ctx context.Context, p *progress) (_ *benchResult, err
 	r, err := map[string]func(context.Context) (*benchResult, error){
 		"append": b.append, "read": b.read, "tail": b.tail,
 	}[c.kind](ctx)
-	if err == nil && !temporary {
+	if err == nil && !temporary && (c.open == nil || c.keep || b.leave || c.reuse != "") {
 		r.Log = b.logs[0].Name()
 	}
 	return r, err

@@ -14,23 +14,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// benchCase is a benchmark with a goal.
-type benchCase struct {
-	name string
-	args []string
-	goal string
-	// found compares with the goal; earlier results are there by name.
-	found func(r caseResult, earlier map[string]caseResult) (found string, met bool)
-}
-
-// caseResult is what a case's process printed: the keys of benchResult or of
-// openResult.
-type caseResult struct {
-	benchResult
-	OpenSeconds float64 // of openResult
-	raw         json.RawMessage
-}
-
 // caseReport is one case in the output.
 type caseReport struct {
 	Name    string          `json:"name"`
@@ -41,158 +24,218 @@ type caseReport struct {
 	Result  json.RawMessage `json:"result"`
 }
 
-const rssGoal = 400 << 20
-
-// benchCases are those of docs/benchmarks.md. Sizes and times are scaled.
-func benchCases(scale float64) []benchCase {
-	size := func(mib float64) string { return fmt.Sprintf("%dKiB", max(64, int64(mib*scale*1024))) }
-	during := func(d time.Duration) string {
-		return max(50*time.Millisecond, time.Duration(float64(d)*scale)).String()
-	}
-	ratio := func(goal float64) func(caseResult, map[string]caseResult) (string, bool) {
-		return func(r caseResult, _ map[string]caseResult) (string, bool) {
-			return fmt.Sprintf("%.2f (%s of %s MB/s)", r.Ratio, digits(r.MBPerS), digits(r.RawMBPerS)), r.Ratio >= goal
-		}
-	}
-	rss := func(r caseResult) string { return "RSS " + sizeText(r.RSSPeak) }
-	return []benchCase{
-		{"append 64 KiB", []string{"append", "--size", "64KiB", "--bytes", size(1024)}, "≥ 0.85 of raw", ratio(0.85)},
-		{"append 1 KiB", []string{"append", "--size", "1KiB", "--bytes", size(512)}, "≥ 0.6 of raw; CPU ≤ raw's + 2 µs an entry; RSS ≤ 400 MiB",
-			func(r caseResult, e map[string]caseResult) (string, bool) {
-				text, met := ratio(0.6)(r, e)
-				over := r.ServerCPU - r.RawCPUPerMB*float64(r.Size)/1e6
-				return fmt.Sprintf("%s; raw's %+.2f µs; %s", text, over, rss(r)), met && over <= 2 && r.RSSPeak <= rssGoal
-			}},
-		{"append 1 KiB, 1,000 logs", []string{"append", "--size", "1KiB", "--logs", "1000", "--bytes", size(512)}, "≥ 0.6 of 1 log; creates within 10 %; RSS ≤ 400 MiB",
-			func(r caseResult, e map[string]caseResult) (string, bool) {
-				one := e["append 1 KiB"]
-				share := r.MBPerS / max(one.MBPerS, 1e-9)
-				return fmt.Sprintf("%.2f (%s MB/s); %d against %d creates; %s", share, digits(r.MBPerS), r.Creates, one.Creates, rss(r)),
-					share >= 0.6 && float64(r.Creates) <= 1.1*float64(one.Creates) && r.RSSPeak <= rssGoal
-			}},
-		{"1,000 logs, one entry each", []string{"append", "--size", "1KiB", "--logs", "1000", "--entries", "1000", "--delay", "100ms"}, "≤ 10 creates",
-			func(r caseResult, _ map[string]caseResult) (string, bool) {
-				return plural(int(r.Creates), "create"), r.Creates <= 10
-			}},
-		{"append 1 KiB, one at a time", []string{"append", "--size", "1KiB", "--sync", "--duration", during(5 * time.Second)}, "p50 ≤ 1.5 × a raw create",
-			func(r caseResult, _ map[string]caseResult) (string, bool) {
-				return fmt.Sprintf("%.2f (%s to %s)", r.Ratio, microsText(r.P50), microsText(r.RawCreateP50)), r.Ratio <= 1.5
-			}},
-		{"tail at 500/s", []string{"tail", "--size", "1KiB", "--rate", "500", "--duration", during(20 * time.Second)}, "p50 ≤ append's + 1 ms; p99 ≤ 2 × a raw create's + 2 ms",
-			func(r caseResult, _ map[string]caseResult) (string, bool) {
-				return fmt.Sprintf("p50 %s (append %s); p99 %s (raw %s); max %s", microsText(r.P50), microsText(r.AppendP50), microsText(r.P99), microsText(r.RawCreateP99), microsText(r.Max)),
-					r.P50 <= r.AppendP50+1000 && r.P99 <= 2*r.RawCreateP99+2000
-			}},
-		{"read 1 KiB from the start", []string{"read", "--size", "1KiB", "--bytes", size(512)}, "≥ 1 GB/s; RSS ≤ 400 MiB",
-			func(r caseResult, _ map[string]caseResult) (string, bool) {
-				return fmt.Sprintf("%s MB/s; %s", digits(r.MBPerS), rss(r)), r.MBPerS >= 1000 && r.RSSPeak <= rssGoal
-			}},
-		{"open after a crash, 1 GiB", []string{"open", "--bytes", size(1024)}, "≤ 1 s", opened(1)},
-		{"open after a crash, 4,096 fragments, 30 ms", []string{"open", "--fragments", fmt.Sprint(max(64, int(4096*scale))), "--delay", "30ms"}, "≤ 2 s", opened(2)},
-	}
-}
-
-func opened(goal float64) func(caseResult, map[string]caseResult) (string, bool) {
-	return func(r caseResult, _ map[string]caseResult) (string, bool) {
-		return timeText(seconds(r.OpenSeconds)), r.OpenSeconds <= goal
-	}
+// benchAll runs cases one after the other.
+type benchAll struct {
+	cases []benchCase
+	dir   string // for temporary directories; "": where the system has them
+	// serve starts a server for one case; nil: nodes are embedded.
+	serve func(ctx context.Context, dir string) (addr string, stop func() error, err error)
+	old   *baseline
 }
 
 func newBenchAllCommand() *cobra.Command {
+	var a benchAll
 	var scale float64
-	var dir string
 	var more []string
+	var daemon bool
+	var compare string
 	cmd := &cobra.Command{
 		Use:   "all",
 		Short: "Run the cases that have goals, and say which are met",
 		Long: `Run the cases of docs/benchmarks.md, each in a process and a temporary directory of
-its own, and compare them with their goals. A goal that is missed is no error.`,
+its own, and compare them with their goals. A goal that is missed is no error.
+
+With --daemon, the cases are those of a client and a server: each has a server of
+its own, in another process on this machine, on the loopback. With --addr, the
+same cases use a server that runs already; its memory is that of its whole life.`,
 		Example: `  wpd bench all
-  wpd bench all --scale 0.1 -o json`,
+  wpd bench all --daemon
+  wpd bench all --scale 0.1 -o json >old.json
+  wpd bench all --scale 0.1 --compare old.json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if scale <= 0 || scale > 100 {
 				return usagef(cmd, "--scale is %v; want more than 0, at most 100", scale)
 			}
-			cases := benchCases(scale)
-			for i := range cases {
-				cases[i].args = append(cases[i].args, more...)
+			if a.old, err = loadBaseline(compare); err != nil {
+				return usage(cmd, err)
 			}
-			return runCases(cmd, cases, dir)
+			a.cases = benchCases(scale)
+			switch remote := cmd.Flags().Changed("addr"); {
+			case daemon && remote:
+				return usagef(cmd, "--daemon and --addr exclude each other: --daemon starts servers of its own")
+			case daemon:
+				a.cases, a.serve = serverCases(scale), serveForBench
+			case remote:
+				t, err := targetOf(cmd)
+				if err != nil {
+					return err
+				}
+				a.cases, a.serve = serverCases(scale), func(context.Context, string) (string, func() error, error) {
+					return t.addrs, func() error { return nil }, nil
+				}
+			}
+			for i, c := range a.cases {
+				if c.name != caseFollowers { // it has no rounds, nor entries
+					a.cases[i].args = append(c.args, more...)
+				}
+			}
+			return a.run(cmd)
 		},
 	}
-	cmd.Flags().Float64Var(&scale, "scale", 1, "multiply sizes and times")
-	cmd.Flags().StringSliceVar(&more, "with", nil, "add a flag to every case, for example --with=--rounds=9")
-	cmd.Flags().StringVar(&dir, "dir", "", "make the temporary directories in this one; default: where the system has them")
+	f := cmd.Flags()
+	f.Float64Var(&scale, "scale", 1, "multiply sizes and times")
+	f.StringSliceVar(&more, "with", nil, "add a flag to every case with entries, for example --with=--rounds=9")
+	f.StringVar(&a.dir, "dir", "", "make the temporary directories in this one; default: where the system has them")
+	f.BoolVar(&daemon, "daemon", false, "measure a client and a server, started for each case")
+	f.StringSlice("addr", nil, "measure a client of the server at HOST:PORT")
+	addCompareFlag(f, &compare)
 	return cmd
 }
 
-func runCases(cmd *cobra.Command, cases []benchCase, dir string) error {
+func (a *benchAll) run(cmd *cobra.Command) error {
+	if err := a.checkBaseline(); err != nil {
+		return usage(cmd, err)
+	}
 	ctx, p := cmd.Context(), newProgress(cmd)
 	defer p.clear()
-	ink := inkFor(cmd, cmd.OutOrStdout())
 	results := map[string]caseResult{}
 	var rows [][]string
-	for i, c := range cases {
-		p.say("case %d of %d: %s", i+1, len(cases), c.name)
-		r, err := runCase(ctx, c, dir)
+	for i, c := range a.cases {
+		p.say("case %d of %d: %s", i+1, len(a.cases), c.name)
+		r, args, err := a.runCase(ctx, c)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		results[c.name] = r
 		found, met := c.found(r, results)
-		if wantsJSON(cmd) {
-			report := caseReport{c.name, "wpd bench " + strings.Join(c.args, " "), c.goal, found, met, r.raw}
-			if err := printJSON(cmd.OutOrStdout(), report); err != nil {
-				return err
+		if !wantsObjects(cmd) {
+			verdict := "met"
+			if !met {
+				verdict = "MISSED"
 			}
+			rows = append(rows, []string{c.name, c.goal, found, verdict})
 			continue
 		}
-		verdict := "met"
-		if !met {
-			verdict = "MISSED"
+		object, err := json.Marshal(caseReport{c.name, "wpd bench " + strings.Join(args, " "), c.goal, found, met, r.raw})
+		if err != nil {
+			return err
 		}
-		rows = append(rows, []string{c.name, c.goal, found, verdict})
+		compared, err := a.compare(c.name, r)
+		if err != nil {
+			return err
+		}
+		if compared != nil {
+			object = withComparison(object, compared)
+		}
+		if err := printObject(cmd, json.RawMessage(object)); err != nil {
+			return err
+		}
 	}
-	if wantsJSON(cmd) {
+	if wantsObjects(cmd) {
 		return nil
 	}
 	p.clear()
-	return printTable(cmd.OutOrStdout(), ink, []column{{"case", true}, {"goal", true}, {"found", true}, {"", true}}, rows)
+	return a.print(cmd, results, rows)
+}
+
+func (a *benchAll) print(cmd *cobra.Command, results map[string]caseResult, rows [][]string) error {
+	out := cmd.OutOrStdout()
+	ink := inkFor(cmd, out)
+	if err := printTable(out, ink, []column{{"case", true}, {"goal", true}, {"found", true}, {"", true}}, rows); err != nil {
+		return err
+	}
+	for _, c := range a.cases {
+		compared, err := a.compare(c.name, results[c.name])
+		if err != nil {
+			return err
+		}
+		if compared == nil {
+			continue
+		}
+		if err := printComparison(out, ink, c.name, compared); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkBaseline says whether there is anything to compare with.
+func (a *benchAll) checkBaseline() error {
+	if a.old == nil {
+		return nil
+	}
+	for _, c := range a.cases {
+		if a.old.named(c.name) != nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("--compare %s: it has none of these cases; want the output of wpd bench all -o json", a.old.file)
+}
+
+// compare compares a case with an earlier run of it; nil if there is none.
+func (a *benchAll) compare(name string, r caseResult) ([]comparison, error) {
+	old := a.old.named(name)
+	if old == nil {
+		return nil, nil
+	}
+	return compareResults(old, r.raw)
 }
 
 // runCase runs a case in a process of its own, so that memory is that of the
-// case alone.
-func runCase(ctx context.Context, c benchCase, dir string) (r caseResult, err error) {
+// case alone, and returns its arguments too.
+func (a *benchAll) runCase(ctx context.Context, c benchCase) (r caseResult, args []string, err error) {
+	args = c.args
+	if a.serve != nil {
+		addr, stop, startErr := a.serve(ctx, a.dir)
+		if startErr != nil {
+			return r, nil, startErr
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+		args = append(args[:len(args):len(args)], "--addr", addr)
+	}
+	out, err := a.output(ctx, args)
+	if err != nil {
+		return r, args, err
+	}
+	r.raw = bytes.TrimSpace(out)
+	switch c.args[0] {
+	case "open":
+		var o openResult
+		err = json.Unmarshal(out, &o)
+		r.OpenSeconds = o.Seconds
+	case "followers":
+		err = json.Unmarshal(out, &r.followers)
+	default:
+		err = json.Unmarshal(out, &r.benchResult)
+	}
+	return r, args, err
+}
+
+// output runs a bench in a process of its own and returns what it printed.
+func (a *benchAll) output(ctx context.Context, args []string) ([]byte, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return r, err
+		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, append(append([]string{"bench"}, c.args...), "-o", "json")...)
+	cmd := exec.CommandContext(ctx, self, append(append([]string{"bench"}, args...), "-o", "json")...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it has a directory to remove
 	cmd.WaitDelay = 10 * time.Second
-	if dir != "" {
-		cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	if a.dir != "" {
+		cmd.Env = append(os.Environ(), "TMPDIR="+a.dir)
 	}
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	out, err := cmd.Output()
 	if ctx.Err() != nil {
-		return r, ctx.Err()
+		return nil, ctx.Err()
 	}
 	if err != nil {
 		code := exitUnexpected
 		if e, ok := errors.AsType[*exec.ExitError](err); ok && e.ExitCode() > 0 {
 			code = e.ExitCode()
 		}
-		return r, &exitError{code, fmt.Errorf("%w: %s", err, strings.TrimSpace(complaints.String()))}
+		return nil, &exitError{code, fmt.Errorf("%w: %s", err, strings.TrimSpace(complaints.String()))}
 	}
-	r.raw = bytes.TrimSpace(out)
-	var o openResult
-	if c.args[0] == "open" {
-		err = json.Unmarshal(out, &o)
-		r.OpenSeconds = o.Seconds
-		return r, err
-	}
-	return r, json.Unmarshal(out, &r.benchResult)
+	return out, nil
 }

@@ -28,6 +28,8 @@ type load struct {
 	streams   []*stream
 	sync      bool
 	interval  time.Duration // between the entries of one producer; 0: none
+	times     *timeline     // of acknowledgements; may be nil
+	seen      *timeline     // of the same entries at a follower; may be nil
 }
 
 // producer is one goroutine that appends to its streams in turn.
@@ -43,10 +45,11 @@ type part struct {
 	entries int64
 	bytes   int64 // of payloads
 	took    time.Duration
-	cpu     time.Duration
-	creates uint64
-	rss     int64
 	latency *hdrhistogram.Histogram // ns
+
+	clientCPU, serverCPU time.Duration // of this program; of the node or server
+	creates              uint64
+	rss                  int64
 }
 
 // newLatencies makes a histogram of 1 µs to 10 minutes, to three digits.
@@ -110,9 +113,9 @@ func (l *load) run(ctx context.Context, q quota) (*part, error) {
 		}
 		parts[i].latency = newLatencies()
 		if l.sync {
-			g.Go(func() error { return p.oneByOne(ctx, share, &parts[i]) })
+			g.Go(func() error { return p.oneByOne(ctx, share, l.times, &parts[i]) })
 		} else {
-			g.Go(func() error { return p.stream(ctx, share, l.interval, &parts[i]) })
+			g.Go(func() error { return p.stream(ctx, share, l, &parts[i]) })
 		}
 	}
 	err := g.Wait()
@@ -141,7 +144,7 @@ func (p *producer) take() *stream {
 }
 
 // oneByOne waits for each entry.
-func (p *producer) oneByOne(ctx context.Context, q quota, m *part) error {
+func (p *producer) oneByOne(ctx context.Context, q quota, times *timeline, m *part) error {
 	start := sinceStart()
 	for i := int64(0); ; i++ {
 		at := sinceStart()
@@ -154,7 +157,9 @@ func (p *producer) oneByOne(ctx context.Context, q quota, m *part) error {
 		if err != nil {
 			return fmt.Errorf("append entry %d of producer %d to log %d: %w", s.seq, s.producer, s.log, err)
 		}
-		record(m.latency, sinceStart()-at)
+		took := sinceStart() - at
+		record(m.latency, took)
+		times.add(latency{at, took})
 		s.ack(s.seq, lsn)
 		m.entries++
 	}
@@ -162,7 +167,7 @@ func (p *producer) oneByOne(ctx context.Context, q quota, m *part) error {
 
 func (s *stream) ack(seq uint64, lsn wpd.LSN) {
 	s.acked.seq = seq
-	s.acked.sum += place(seq, uint64(lsn))
+	s.acked.sum += placeSum(seq, uint64(lsn))
 }
 
 // sample is an entry on its way.
@@ -185,13 +190,13 @@ const (
 
 // stream appends without waiting for entries, at an interval or as fast as
 // there is room.
-func (p *producer) stream(ctx context.Context, q quota, interval time.Duration, m *part) error {
+func (p *producer) stream(ctx context.Context, q quota, l *load, m *part) error {
 	g, ctx := errgroup.WithContext(ctx)
 	out, free := make(chan []sample, chunksMax), make(chan []sample, chunksFree)
-	g.Go(func() error { return collect(ctx, out, free, m) })
+	g.Go(func() error { return collect(ctx, out, free, l.times, m) })
 	g.Go(func() error {
 		defer close(out)
-		return p.generate(ctx, q, interval, out, free)
+		return p.generate(ctx, q, l.interval, out, free)
 	})
 	return g.Wait()
 }
@@ -264,11 +269,13 @@ func sleepUntil(ctx context.Context, at int64) error {
 }
 
 // collect waits for entries in the order of their appends.
-func collect(ctx context.Context, in <-chan []sample, free chan<- []sample, m *part) error {
+func collect(ctx context.Context, in <-chan []sample, free chan<- []sample, times *timeline, m *part) error {
 	var seen <-chan struct{} // entries of a batch share it
 	var now int64
+	latencies := make([]latency, 0, chunkSamples)
 	for chunk := range in {
 		m.entries += int64(len(chunk))
+		latencies = latencies[:0]
 		for _, s := range chunk {
 			var lsn wpd.LSN
 			if s.pending == nil {
@@ -289,7 +296,9 @@ func collect(ctx context.Context, in <-chan []sample, free chan<- []sample, m *p
 			}
 			s.stream.ack(s.seq, lsn)
 			record(m.latency, now-s.due)
+			latencies = append(latencies, latency{s.due, now - s.due})
 		}
+		times.add(latencies...)
 		clear(chunk) // of pointers to batches
 		select {
 		case free <- chunk[:0]:

@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,17 +57,19 @@ node, reads included, but not while the chain is filled.`,
 			if err := b.validate(); err != nil {
 				return usage(cmd, err)
 			}
+			old, err := findBaseline(b.compare, benchKey{Case: b.name, DelayMs: b.delay.Seconds() * 1e3})
+			if err != nil {
+				return usage(cmd, err)
+			}
 			r, err := b.run(cmd.Context(), newProgress(cmd))
 			if err != nil {
 				return err
 			}
-			if wantsJSON(cmd) {
-				return printJSON(cmd.OutOrStdout(), r)
-			}
-			return r.print(cmd.OutOrStdout(), inkFor(cmd, cmd.OutOrStdout()))
+			return printBench(cmd, r, old, r.print)
 		},
 	}
 	b.addStoreFlags(cmd.Flags())
+	addCompareFlag(cmd.Flags(), &b.compare)
 	b.inFlight = 64 << 20
 	f := cmd.Flags()
 	f.Var(&b.size, "size", "bytes of an entry, at least 32")
@@ -123,38 +121,23 @@ type filled struct {
 
 // crash fills a chain in a process of its own, which it kills.
 func (b *openBenchmark) crash(ctx context.Context) (*filled, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, "bench", "fill", "--bucket", b.bucket, "--data-dir", b.dataDir,
+	c, err := startChild(ctx, "bench", "fill", "--bucket", b.bucket, "--data-dir", b.dataDir,
 		"--size", b.size.String(), "--bytes", b.bytes.String(), "--entries", strconv.FormatInt(b.entries, 10),
 		"--sync="+strconv.FormatBool(b.sync), "--cut-fragments", strconv.FormatUint(b.log.CutFragments, 10),
 		"--window", strconv.FormatUint(uint64(b.log.Window), 10))
-	var complaints strings.Builder
-	cmd.Stderr = &complaints
-	stdin, err := cmd.StdinPipe() // open as long as we live
 	if err != nil {
-		return nil, err
-	}
-	defer stdin.Close() //nolint:errcheck // nothing is written
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	var f filled
-	line, _ := bufio.NewReader(stdout).ReadString('\n')
+	line, _ := c.out.ReadString('\n')
 	_, scanErr := fmt.Sscanf(line, filledFormat, &f.log, &f.entries, &f.creates)
-	_ = cmd.Process.Kill() // it may be gone already
-	_ = cmd.Wait()         // killed, or it has complained
+	c.kill()
+	_ = c.wait() // killed, or it has complained
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	if scanErr != nil {
-		return nil, fmt.Errorf("the filling process ended: %s", strings.TrimSpace(complaints.String()))
+		return nil, fmt.Errorf("the filling process ended: %s", c.complaints())
 	}
 	return &f, nil
 }
@@ -244,7 +227,11 @@ func (c *benchConfig) fillAndWait(ctx context.Context, w io.Writer) (err error) 
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, filledFormat, b.logs[0].Name(), p.entries, b.node.Logs().Creates()); err != nil {
+	used, err := b.at.usage(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, filledFormat, b.logs[0].Name(), p.entries, used.creates); err != nil {
 		return err
 	}
 	<-ctx.Done()

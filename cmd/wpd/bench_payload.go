@@ -83,8 +83,8 @@ type chainPos struct {
 	sum  uint64 // over all (sequence, LSN)
 }
 
-// place mixes where an entry is into a sum that doesn't depend on the order.
-func place(seq, lsn uint64) uint64 {
+// placeSum mixes where an entry is into a sum that doesn't depend on the order.
+func placeSum(seq, lsn uint64) uint64 {
 	x := seq*0x9e3779b97f4a7c15 ^ lsn*0xc2b2ae3d27d4eb4f
 	x ^= x >> 29
 	x *= 0xbf58476d1ce4e5b9
@@ -136,7 +136,7 @@ func (c *checker) check(lsn uint64, data []byte) (payload, error) {
 			lsn, p.seq, p.producer, p.prev, at.seq, at.prev)
 	}
 	at.seq, at.prev = p.seq, p.crc
-	at.sum += place(p.seq, lsn)
+	at.sum += placeSum(p.seq, lsn)
 	c.entries++
 	c.bytes += int64(len(data))
 	return p, nil

@@ -2,36 +2,26 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
-	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/wpd-io/wpd/blobstore"
-	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/blobstore/rawlimit"
+	"github.com/wpd-io/wpd/node/process"
 )
 
 // rawLimit is the object store without wpd: the same driver, new objects.
 type rawLimit struct {
-	bucket *blobstore.Bucket
-	prefix string
+	limit  *rawlimit.Limit
 	window int
-	body   []byte // of any object; each has a head of its own
-	small  int    // bytes of a small object
-
-	made atomic.Int64 // objects, numbered from 1
+	small  int // bytes of a small object
 }
 
 const (
-	rawObjectBytes = fragment.FragmentBytes
-	rawHeadBytes   = 64 // a driver may compare them
 	// smallBytes is a fragment that holds one entry of 1 KiB, as
 	// docs/format.md lays it out.
 	smallBytes = 1344
@@ -48,83 +38,45 @@ type rawPart struct {
 	took  time.Duration
 	cpu   time.Duration
 	small *hdrhistogram.Histogram // ns of one small create
+
+	missing string // why bytes and took, or all, are 0; "": they are not
 }
 
 func newRawLimit(bucket *blobstore.Bucket, prefix string, window, small int, seed uint64) *rawLimit {
-	var key [32]byte
-	binary.LittleEndian.PutUint64(key[:], seed)
-	r := &rawLimit{bucket: bucket, prefix: prefix, window: window, small: small, body: make([]byte, rawObjectBytes)}
-	rand.NewChaCha8(key).Read(r.body) //nolint:errcheck // never fails
-	return r
+	return &rawLimit{limit: rawlimit.New(bucket, prefix, seed), window: window, small: small}
 }
 
 // measure creates large objects of about so many bytes, then small ones for
 // a while.
 func (r *rawLimit) measure(ctx context.Context, bytes int64, smallFor time.Duration) (*rawPart, error) {
-	n := max(2*int64(r.window), (bytes+rawObjectBytes-1)/rawObjectBytes)
-	p := &rawPart{bytes: n * rawObjectBytes}
-	start, cpu := time.Now(), processCPU()
-	if err := r.large(ctx, n); err != nil {
+	const size = rawlimit.ObjectBytesMax
+	cpu := process.CPU()
+	large, err := r.limit.Run(ctx, rawlimit.Run{
+		ObjectBytes: size, Concurrency: r.window, Objects: int(max(2*int64(r.window), (bytes+size-1)/size)),
+	})
+	if err != nil {
 		return nil, err
 	}
-	p.took, p.cpu = time.Since(start), processCPU()-cpu
-	small, err := r.measureSmall(ctx, smallFor)
-	p.small = small
+	p := &rawPart{bytes: large.Bytes, took: large.Took, cpu: process.CPU() - cpu}
+	p.small, err = r.measureSmall(ctx, smallFor)
 	return p, err
 }
 
 // measureSmall creates small objects one at a time for a while.
 func (r *rawLimit) measureSmall(ctx context.Context, d time.Duration) (*hdrhistogram.Histogram, error) {
+	small, err := r.limit.Run(ctx, rawlimit.Run{ObjectBytes: r.small, Concurrency: 1, Objects: smallMax, ObjectsMin: smallMin, For: max(d, 1)})
+	if err != nil {
+		return nil, err
+	}
 	h := newLatencies()
-	for i, start := 0, time.Now(); i < smallMin || i < smallMax && time.Since(start) < d; i++ {
-		at := time.Now()
-		if err := r.create(ctx, r.small); err != nil {
-			return nil, err
-		}
-		record(h, int64(time.Since(at)))
+	for _, took := range small.Creates {
+		record(h, int64(took))
 	}
 	return h, nil
 }
 
-// large creates n objects, window at once.
-func (r *rawLimit) large(ctx context.Context, n int64) error {
-	g, ctx := errgroup.WithContext(ctx)
-	var next atomic.Int64
-	for range min(int64(r.window), n) {
-		g.Go(func() error {
-			for next.Add(1) <= n {
-				if err := r.create(ctx, rawObjectBytes); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return g.Wait()
-}
-
-func (r *rawLimit) create(ctx context.Context, bytes int) error {
-	n := r.made.Add(1)
-	head := make([]byte, rawHeadBytes)
-	copy(head, r.prefix)
-	binary.LittleEndian.PutUint64(head[rawHeadBytes-8:], uint64(n))
-	if err := r.bucket.Create(ctx, r.key(n), head, r.body[:bytes-rawHeadBytes]); err != nil {
-		return fmt.Errorf("raw limit: %w", err)
-	}
-	return nil
-}
-
-func (r *rawLimit) key(n int64) string { return fmt.Sprintf("%s%08d", r.prefix, n) }
-
 // remove removes all objects made.
-func (r *rawLimit) remove(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(8, r.window))
-	for n := range r.made.Load() {
-		g.Go(func() error { return r.bucket.Delete(ctx, r.key(n+1)) })
-	}
-	return g.Wait()
-}
+func (r *rawLimit) remove(ctx context.Context) error { return r.limit.Remove(ctx, max(8, r.window)) }
 
 // slowStore is a store that answers late.
 type slowStore struct {

@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/wpd-io/wpd"
-	"github.com/wpd-io/wpd/fragment"
 )
 
 // read is the benchmark of reads from the start.
@@ -19,15 +15,16 @@ func (b *bench) read(ctx context.Context) (*benchResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := b.checkCPU()
-	if err != nil {
-		return nil, err
+	if b.at.shared() {
+		if b.own, err = b.checkCPU(); err != nil {
+			return nil, err
+		}
 	}
-	r := newBenchResult(b.cfg, client)
+	r := newBenchResult(b.cfg)
 	var failed error
 	for i := -1; i < b.cfg.rounds; i++ { // -1 is the warm-up
 		b.p.say("round %d of %d: wpd", max(i, 0)+1, b.cfg.rounds)
-		if err := b.reopenNode(ctx); err != nil {
+		if err := b.reopen(ctx); err != nil {
 			return nil, err
 		}
 		p, err := b.measured(ctx, i, b.cfg.rounds, func(ctx context.Context) (*part, error) { return b.readOnce(ctx, l) })
@@ -38,7 +35,8 @@ func (b *bench) read(ctx context.Context) (*benchResult, error) {
 			}
 			return nil, err
 		}
-		raw, err := b.rawRead(ctx, b.smallFor(p.took))
+		b.p.say("round %d of %d: the store itself", max(i, 0)+1, b.cfg.rounds)
+		raw, err := b.at.rawReads(ctx, b.smallFor(p.took))
 		if err != nil {
 			return nil, err
 		}
@@ -47,9 +45,9 @@ func (b *bench) read(ctx context.Context) (*benchResult, error) {
 		}
 	}
 	if failed == nil {
-		r.finish()
+		r.finish(b.times)
 	}
-	r.verified(failed)
+	b.verified(r, failed)
 	return r, ctx.Err()
 }
 
@@ -57,7 +55,7 @@ func (b *bench) read(ctx context.Context) (*benchResult, error) {
 // load to compare with.
 func (b *bench) fill(ctx context.Context) (*load, error) {
 	if b.cfg.reuse != "" {
-		log, err := b.node.Client().Log(ctx, b.cfg.reuse)
+		log, err := b.at.client().Log(ctx, b.cfg.reuse)
 		if err != nil {
 			return nil, fmt.Errorf("log %s: %w", b.cfg.reuse, err)
 		}
@@ -94,7 +92,10 @@ func (b *bench) readOnce(ctx context.Context, l *load) (*part, error) {
 	for i, log := range b.logs {
 		c := newChecker(uint32(i))
 		c.any = l == nil
-		if err := readAll(ctx, log, c, func(d time.Duration) { record(p.latency, int64(d)) }); err != nil {
+		if err := readAll(ctx, log, c, func(at, took int64) {
+			record(p.latency, took)
+			b.times.add(latency{at, took})
+		}); err != nil {
 			return nil, err
 		}
 		p.entries += c.entries
@@ -132,43 +133,3 @@ func (b *bench) checkCPU() (time.Duration, error) {
 	}
 	return cpu / time.Duration(rounds*n), nil
 }
-
-// rawRead reads the objects of all chains whole, as many ahead as a reader of
-// wpd fetches by default, and measures small creates as ever.
-func (b *bench) rawRead(ctx context.Context, smallFor time.Duration) (*rawPart, error) {
-	b.p.say("the store itself")
-	var keys []string
-	for key, err := range b.bucket.List(ctx, "chains/", "") {
-		if err != nil {
-			return nil, err
-		}
-		if !strings.HasSuffix(key, "/0") {
-			keys = append(keys, key)
-		}
-	}
-	p := &rawPart{}
-	sizes := make([]int64, len(keys))
-	start, cpu := time.Now(), processCPU()
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(readAhead)
-	for i, key := range keys {
-		g.Go(func() error {
-			data, _, err := b.bucket.ReadRange(gctx, key, 0, fragment.ObjectBytesMax)
-			sizes[i] = int64(len(data))
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	p.took, p.cpu = time.Since(start), processCPU()-cpu
-	for _, n := range sizes {
-		p.bytes += n
-	}
-	small, err := b.raw.measureSmall(ctx, smallFor)
-	p.small = small
-	return p, err
-}
-
-// readAhead is how many full fragments the default prefetch of a reader holds.
-const readAhead = 4

@@ -33,13 +33,16 @@ type benchResult struct {
 	RawMBPerS     float64 `json:"raw_mb_per_s"`
 	RawCreateP50  float64 `json:"raw_create_p50_us"`
 	RawCreateP99  float64 `json:"raw_create_p99_us"`
-	Ratio         float64 `json:"ratio"`
+	Ratio         float64 `json:"ratio"` // 0: there is none, since a rate was given or the raw limit is missing
 	Verified      bool    `json:"verified"`
 	VerifyProblem string  `json:"verify_problem,omitempty"`
 
-	Log            string    `json:"log,omitempty"` // the first one, if it was left there
+	Addr           string    `json:"addr,omitempty"`        // of the server; "": embedded
+	RawMissing     string    `json:"raw_missing,omitempty"` // why there is no raw limit
+	Log            string    `json:"log,omitempty"`         // the first one, if it was left there
 	Producers      int       `json:"producers"`
 	Rate           float64   `json:"rate,omitempty"`
+	Sync           bool      `json:"sync,omitempty"`
 	DelayMs        float64   `json:"delay_ms,omitempty"`
 	Rounds         int       `json:"rounds"`
 	RawCPUPerMB    float64   `json:"raw_cpu_us_per_mb"`
@@ -49,16 +52,16 @@ type benchResult struct {
 	AppendP99      float64   `json:"append_p99_us,omitempty"`
 	AppendMax      float64   `json:"append_max_us,omitempty"`
 
-	sync      bool
-	client    time.Duration
 	per       map[string][]float64 // of each round, by JSON name
+	times     *timeline
 	verifyErr error
 }
 
-func newBenchResult(c *benchConfig, client time.Duration) *benchResult {
+func newBenchResult(c *benchConfig) *benchResult {
+	k := c.key()
 	return &benchResult{
-		Case: c.name, Size: int64(c.size), Logs: c.logs, Producers: c.producers, Rate: c.rate,
-		DelayMs: c.delay.Seconds() * 1e3, sync: c.sync, client: client, per: map[string][]float64{},
+		Case: k.Case, Size: k.Size, Logs: k.Logs, Producers: k.Producers, Rate: k.Rate, Sync: k.Sync,
+		DelayMs: k.DelayMs, Addr: c.addr, per: map[string][]float64{},
 	}
 }
 
@@ -85,11 +88,15 @@ func (r *benchResult) add(p *part, raw *rawPart) {
 	r.note("mb", perSecond(float64(p.bytes)/1e6, p.took))
 	r.note("entries", perSecond(float64(p.entries), p.took))
 	r.noteLatencies("", p.latency)
-	cpu := float64(p.cpu) / 1e3 / float64(max(p.entries, 1))
-	r.note("server", max(0, cpu-float64(r.client)/1e3))
-	r.note("rawmb", perSecond(float64(raw.bytes)/1e6, raw.took))
-	r.note("rawcpu", float64(raw.cpu)/1e3/(float64(max(raw.bytes, 1))/1e6))
-	r.noteLatencies("raw", raw.small)
+	r.note("client", float64(p.clientCPU)/1e3/float64(max(p.entries, 1)))
+	r.note("server", float64(p.serverCPU)/1e3/float64(max(p.entries, 1)))
+	if r.RawMissing = raw.missing; raw.missing == "" {
+		r.note("rawmb", perSecond(float64(raw.bytes)/1e6, raw.took))
+		r.note("rawcpu", float64(raw.cpu)/1e3/(float64(max(raw.bytes, 1))/1e6))
+	}
+	if raw.small.TotalCount() > 0 {
+		r.noteLatencies("raw", raw.small)
+	}
 }
 
 // addAppends takes in the times of a tail's appends in a round.
@@ -100,13 +107,14 @@ func (r *benchResult) addAppends(h *hdrhistogram.Histogram) {
 
 func perSecond(v float64, d time.Duration) float64 { return v / max(d.Seconds(), 1e-9) }
 
-// finish computes the medians.
-func (r *benchResult) finish() {
+// finish computes the medians. times, of all rounds, may be drawn.
+func (r *benchResult) finish(times *timeline) {
+	r.times = times
 	m := func(name string) float64 { return round(median(r.per[name])) }
 	r.Seconds, r.Max = round(r.Seconds), round(r.Max)
 	r.MBPerS, r.EntriesPerS = m("mb"), m("entries")
 	r.P50, r.P99, r.P999 = m("p50"), m("p99"), m("p999")
-	r.ClientCPU, r.ServerCPU = round(float64(r.client)/1e3), m("server")
+	r.ClientCPU, r.ServerCPU = m("client"), m("server")
 	r.RawMBPerS, r.RawCPUPerMB = m("rawmb"), m("rawcpu")
 	r.RawCreateP50, r.RawCreateP99 = m("rawp50"), m("rawp99")
 	r.AppendP50, r.AppendP99 = m("appendp50"), m("appendp99")
@@ -117,10 +125,10 @@ func (r *benchResult) finish() {
 		r.RawMBPerSRound = append(r.RawMBPerSRound, round(v))
 	}
 	over, under := median(r.per["mb"]), median(r.per["rawmb"])
-	if r.sync {
+	if r.Sync {
 		over, under = median(r.per["p50"]), median(r.per["rawp50"])
 	}
-	if under > 0 {
+	if under > 0 && r.Rate == 0 { // a rate that was given is compared with nothing
 		r.Ratio = round(over / under)
 	}
 }
@@ -163,15 +171,14 @@ func (r *benchResult) print(w io.Writer, ink ink) error {
 	if r.AppendP50 > 0 {
 		line("append", "p50 %s  p99 %s  max %s  %s", microsText(r.AppendP50), microsText(r.AppendP99), microsText(r.AppendMax), ink.dim("(the line above is from end to end)"))
 	}
-	line("cost", "%s µs CPU an entry (and %s in this program), %s, peak RSS %s", digits(r.ServerCPU), digits(r.ClientCPU),
-		plural(int(r.Creates), "create"), sizeText(r.RSSPeak))
-	line("raw", "%s MB/s at %s µs CPU an MB  %s  one small create p50 %s  p99 %s", digits(r.RawMBPerS), digits(r.RawCPUPerMB),
-		ink.dim("rounds: "+spread(r.RawMBPerSRound)), microsText(r.RawCreateP50), microsText(r.RawCreateP99))
-	of := "of the raw rate"
-	if r.sync {
-		of = "× one raw create (p50)"
+	where := ""
+	if r.Addr != "" {
+		where = " of the server"
 	}
-	line("ratio", "%s %s", ink.bold(digits(r.Ratio)), of)
+	line("cost", "%s µs CPU%s an entry (and %s in this program), %s, peak RSS%s %s", digits(r.ServerCPU), where, digits(r.ClientCPU),
+		plural(int(r.Creates), "create"), where, sizeText(r.RSSPeak))
+	line("raw", "%s", r.rawText(ink))
+	line("ratio", "%s", r.ratioText(ink))
 	if r.Log != "" {
 		line("log", "%s", r.Log)
 	}
@@ -182,6 +189,34 @@ func (r *benchResult) print(w io.Writer, ink ink) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// rawText is what was found of the store itself.
+func (r *benchResult) rawText(ink ink) string {
+	var parts []string
+	if r.RawMBPerS > 0 {
+		parts = append(parts, fmt.Sprintf("%s MB/s at %s µs CPU an MB", digits(r.RawMBPerS), digits(r.RawCPUPerMB)),
+			ink.dim("rounds: "+spread(r.RawMBPerSRound)))
+	}
+	if r.RawCreateP50 > 0 {
+		parts = append(parts, fmt.Sprintf("one small create p50 %s  p99 %s", microsText(r.RawCreateP50), microsText(r.RawCreateP99)))
+	}
+	if r.RawMissing != "" {
+		parts = append(parts, ink.dim("("+r.RawMissing+")"))
+	}
+	return strings.Join(parts, "  ")
+}
+
+func (r *benchResult) ratioText(ink ink) string {
+	switch {
+	case r.Rate > 0:
+		return "none: the rate was given"
+	case r.Ratio == 0:
+		return "none: there is no raw limit"
+	case r.Sync:
+		return ink.bold(digits(r.Ratio)) + " × one raw create (p50)"
+	}
+	return ink.bold(digits(r.Ratio)) + " of the raw rate"
 }
 
 // spread lists the rounds.

@@ -12,82 +12,63 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wpd-io/wpd"
-	"github.com/wpd-io/wpd/blobstore"
-	"github.com/wpd-io/wpd/node"
+	"github.com/wpd-io/wpd/node/process"
 )
 
 // bench is one benchmark under way.
 type bench struct {
-	cfg    *benchConfig
-	p      *progress
-	id     string
-	bucket *blobstore.Bucket
-	raw    *rawLimit
-	node   *node.Node // nil while none is open
-	logs   []*wpd.Log
+	cfg   *benchConfig
+	p     *progress
+	id    string
+	at    benchPlace
+	own   time.Duration // processor time of this program for an entry, where it can't be told from the node's
+	logs  []*wpd.Log
+	times *timeline
+	leave bool // the logs, since something is wrong with them
 }
 
 func openBench(ctx context.Context, c *benchConfig, p *progress) (*bench, error) {
-	bucket, err := blobstore.Open(ctx, c.bucket, blobstore.Options{})
+	b := &bench{cfg: c, p: p, id: newRunID(), times: newTimeline()}
+	var err error
+	if c.open == nil {
+		b.at, err = openEmbedded(ctx, c, b.id)
+	} else {
+		b.at, err = c.open(ctx, c)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if c.delay > 0 {
-		bucket = newSlowStore(bucket, c.delay, 0)
-	}
-	b := &bench{cfg: c, p: p, id: newRunID(), bucket: bucket}
-	small := smallBytes
-	if c.sync || c.kind == "tail" {
-		small = min(smallBytes-1024+int(c.size), rawObjectBytes)
-	}
-	b.raw = newRawLimit(bucket, "bench/"+b.id+"/", int(max(c.log.Window, 1)), small, c.seed)
-	if err := b.openNode(ctx); err != nil {
-		return nil, errors.Join(err, b.close())
 	}
 	return b, nil
 }
 
-func (b *bench) openNode(ctx context.Context) (err error) {
-	b.node, err = node.Open(ctx, node.Config{Store: b.bucket, DataDir: b.cfg.dataDir, Log: b.cfg.log})
-	return err
-}
-
-func (b *bench) closeNode() error {
-	n := b.node
-	b.node = nil
-	if n == nil {
-		return nil
-	}
-	return n.Close()
-}
-
-// reopenNode closes the node and opens it again, so that nothing is in its
-// memory, and finds the logs again.
-func (b *bench) reopenNode(ctx context.Context) error {
-	if b.cfg.dataDir == "" {
-		return nil // in memory: it would be another one
-	}
-	if err := b.closeNode(); err != nil {
-		return err
-	}
-	if err := b.openNode(ctx); err != nil {
+// reopen begins anew on the node or server, and finds the logs again.
+func (b *bench) reopen(ctx context.Context) error {
+	if err := b.at.reopen(ctx); err != nil {
 		return err
 	}
 	for i, l := range b.logs {
 		var err error
-		if b.logs[i], err = b.node.Client().Log(ctx, l.Name()); err != nil {
+		if b.logs[i], err = b.at.client().Log(ctx, l.Name()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// close removes the raw objects, also after an interrupt.
-func (b *bench) close() error {
+// discardTime bounds the removal of logs from a server.
+const discardTime = 10 * time.Second
+
+// close removes what the run leaves, also after an interrupt.
+func (b *bench) close() (err error) {
 	b.p.clear()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return errors.Join(b.closeNode(), b.raw.remove(ctx), b.bucket.Close())
+	if !b.leave && b.cfg.reuse == "" {
+		short, cancel := context.WithTimeout(ctx, discardTime) // the server may be gone
+		defer cancel()
+		err = b.at.discard(short, b.logs)
+	}
+	return errors.Join(err, b.at.close(ctx))
 }
 
 // createLogs makes the logs of this run.
@@ -98,7 +79,7 @@ func (b *bench) createLogs(ctx context.Context) error {
 	g.SetLimit(16)
 	for i := range b.logs {
 		g.Go(func() (err error) {
-			b.logs[i], err = b.node.Client().Create(ctx, fmt.Sprintf("bench/%s/%s/%d", b.cfg.kind, b.id, i),
+			b.logs[i], err = b.at.client().Create(ctx, fmt.Sprintf("bench/%s/%s/%d", b.cfg.kind, b.id, i),
 				wpd.LogConfig{EntryBytesMax: entryLimit(int(b.cfg.size))})
 			return err
 		})
@@ -118,14 +99,23 @@ func entryLimit(size int) uint32 {
 func (b *bench) newLoad(ctx context.Context) (*load, error) {
 	// Writers bound what is in flight; many of them share it.
 	each := int(b.cfg.inFlight) / max(b.cfg.logs, b.cfg.producers)
-	return newLoad(ctx, b.cfg, func(ctx context.Context, log int) (*wpd.Writer, error) {
+	l, err := newLoad(ctx, b.cfg, func(ctx context.Context, log int) (*wpd.Writer, error) {
 		return b.logs[log].Writer(ctx, wpd.InFlight(max(each, 1)))
 	})
+	if err != nil {
+		return nil, err
+	}
+	if b.cfg.kind == "tail" {
+		l.seen = b.times
+	} else {
+		l.times = b.times
+	}
+	return l, nil
 }
 
-// clientCPU is the processor time that this program itself spends on one entry:
+// loopCPU is the processor time that this program itself spends on one entry:
 // making, handing over, timing. It is that of the same loop without a log.
-func (b *bench) clientCPU(ctx context.Context) (time.Duration, error) {
+func (b *bench) loopCPU(ctx context.Context) (time.Duration, error) {
 	c := *b.cfg
 	c.logs, c.producers, c.rate, c.sync = 1, 1, 0, false
 	l, err := newLoad(ctx, &c, nil)
@@ -135,12 +125,12 @@ func (b *bench) clientCPU(ctx context.Context) (time.Duration, error) {
 	if _, err := l.run(ctx, quota{duration: 10 * time.Millisecond}); err != nil {
 		return 0, err
 	}
-	cpu := processCPU()
+	cpu := process.CPU()
 	p, err := l.run(ctx, quota{duration: 100 * time.Millisecond})
 	if err != nil {
 		return 0, err
 	}
-	return (processCPU() - cpu) / time.Duration(max(p.entries, 1)), nil
+	return (process.CPU() - cpu) / time.Duration(max(p.entries, 1)), nil
 }
 
 // measured adds to a part what the process and the node say. The middle one of
@@ -153,15 +143,32 @@ func (b *bench) measured(ctx context.Context, i, n int, run func(ctx context.Con
 		}
 		defer func() { err = errors.Join(err, stop()) }()
 	}
-	resetPeakRSS()
-	creates, cpu := b.node.Logs().Creates(), processCPU()
-	p, err := run(ctx)
+	b.at.resetPeak()
+	before, err := b.at.usage(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p.cpu = processCPU() - cpu
-	p.creates = b.node.Logs().Creates() - creates
-	p.rss = peakRSS()
+	cpu := process.CPU()
+	if i >= 0 {
+		b.times.resume(sinceStart())
+	}
+	p, err := run(ctx)
+	if i >= 0 {
+		b.times.pause(sinceStart())
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.clientCPU = process.CPU() - cpu
+	after, err := b.at.usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.serverCPU, p.creates, p.rss = after.cpu-before.cpu, after.creates-before.creates, after.rss
+	if b.at.shared() {
+		p.clientCPU = b.own * time.Duration(p.entries)
+		p.serverCPU = max(0, p.serverCPU-p.clientCPU)
+	}
 	return p, nil
 }
 
@@ -192,9 +199,11 @@ func (b *bench) append(ctx context.Context) (*benchResult, error) {
 // rounds warms up, runs the rounds, and reads everything back. after is told
 // of each measured round.
 func (b *bench) rounds(ctx context.Context, run func(context.Context, *load, quota) (*part, error), after func(*benchResult)) (*benchResult, error) {
-	client, err := b.clientCPU(ctx)
-	if err != nil {
-		return nil, err
+	if b.at.shared() {
+		var err error
+		if b.own, err = b.loopCPU(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := b.createLogs(ctx); err != nil {
 		return nil, err
@@ -204,7 +213,7 @@ func (b *bench) rounds(ctx context.Context, run func(context.Context, *load, quo
 		return nil, err
 	}
 	quotas := b.cfg.quotas()
-	r := newBenchResult(b.cfg, client)
+	r := newBenchResult(b.cfg)
 	if b.cfg.warmup > 0 {
 		b.p.say("warming up")
 		if _, err := run(ctx, l, quota{duration: b.cfg.warmup}); err != nil {
@@ -221,7 +230,7 @@ func (b *bench) rounds(ctx context.Context, run func(context.Context, *load, quo
 			return nil, err
 		}
 		b.p.say("round %d of %d: the store itself", i+1, len(quotas))
-		raw, err := b.raw.measure(ctx, p.bytes, b.smallFor(p.took))
+		raw, err := b.at.rawCreates(ctx, p.bytes, b.smallFor(p.took))
 		if err != nil {
 			return nil, err
 		}
@@ -235,8 +244,8 @@ func (b *bench) rounds(ctx context.Context, run func(context.Context, *load, quo
 			return nil, err
 		}
 	}
-	r.finish()
-	r.verified(b.verify(ctx, l))
+	r.finish(b.times)
+	b.verified(r, b.verify(ctx, l))
 	return r, ctx.Err()
 }
 
@@ -253,18 +262,25 @@ func (b *bench) smallFor(took time.Duration) time.Duration {
 func (b *bench) warmRaw(ctx context.Context) error {
 	start := time.Now()
 	for time.Since(start) < b.cfg.warmup {
-		if _, err := b.raw.measure(ctx, 0, 10*time.Millisecond); err != nil {
+		if p, err := b.at.rawCreates(ctx, 0, 10*time.Millisecond); err != nil || p.missing != "" {
 			return err
 		}
 	}
 	return nil
 }
 
-// verify reads everything back by a node that was opened anew, and compares it
-// with what was acknowledged.
+// verified takes in the outcome of reading everything back. Logs that are not
+// as they should be are left for who wants to find out why.
+func (b *bench) verified(r *benchResult, err error) {
+	r.verified(err)
+	b.leave = err != nil
+}
+
+// verify reads everything back after beginning anew, and compares it with what
+// was acknowledged.
 func (b *bench) verify(ctx context.Context, l *load) error {
 	b.p.say("reading everything back")
-	if err := b.reopenNode(ctx); err != nil {
+	if err := b.reopen(ctx); err != nil {
 		return err
 	}
 	streams := make([][]*stream, len(b.logs))
@@ -284,21 +300,21 @@ func (b *bench) verify(ctx context.Context, l *load) error {
 }
 
 // readAll reads a log from the start to the tail. timed, if not nil, is told
-// how long each call for a batch took.
-func readAll(ctx context.Context, log *wpd.Log, c *checker, timed func(time.Duration)) error {
+// when each call for a batch began and how long it took, in ns.
+func readAll(ctx context.Context, log *wpd.Log, c *checker, timed func(at, took int64)) error {
 	r, err := log.Reader(ctx, wpd.Earliest)
 	if err != nil {
 		return err
 	}
 	defer r.Close() //nolint:errcheck // nothing was written
 	for {
-		var at time.Time
+		var at int64
 		if timed != nil {
-			at = time.Now()
+			at = sinceStart()
 		}
 		entries, err := r.NextBatch(ctx)
 		if timed != nil {
-			timed(time.Since(at))
+			timed(at, sinceStart()-at)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -37,7 +37,7 @@ func followLoad(ctx context.Context, log *wpd.Log, l *load, q quota, checks *che
 		return nil, nil, err
 	}
 	defer r.Close() //nolint:errcheck // nothing was written
-	f := follower{reader: r, checks: checks, seen: newLatencies()}
+	f := follower{reader: r, checks: checks, seen: newLatencies(), times: l.seen}
 	f.want.Store(-1)
 	following, stop := context.WithCancel(ctx)
 	defer stop()
@@ -70,6 +70,7 @@ type follower struct {
 	reader *wpd.Reader
 	checks *checker
 	seen   *hdrhistogram.Histogram
+	times  *timeline
 	got    atomic.Int64 // entries
 	want   atomic.Int64 // how many there are; -1 until that is known
 }
@@ -91,6 +92,7 @@ func (f *follower) run(ctx context.Context) error {
 				return &exitError{exitDataLoss, fmt.Errorf("follow: %w", err)}
 			}
 			record(f.seen, now-p.due)
+			f.times.add(latency{p.due, now - p.due})
 		}
 		f.got.Add(int64(len(entries)))
 	}

@@ -63,11 +63,13 @@ func TestBench(t *testing.T) {
 // The keys stand in the order that others rely on.
 func TestBenchKeys(t *testing.T) {
 	_, line := benchJSON(t, "append --entries 10 --rounds 1 --window 1")
-	require.Regexp(t, regexp.MustCompile(`^\{"case":"append","size":\d+,"logs":\d+,"entries":\d+,"bytes":\d+,"seconds":[\d.]+,`+
-		`"mb_per_s":[\d.]+,"entries_per_s":[\d.]+,"p50_us":[\d.]+,"p99_us":[\d.]+,"p999_us":[\d.]+,"max_us":[\d.]+,`+
-		`"client_cpu_us_per_entry":[\d.]+,"server_cpu_us_per_entry":[\d.]+,"rss_peak_bytes":\d+,"creates":\d+,`+
-		`"raw_mb_per_s":[\d.]+,"raw_create_p50_us":[\d.]+,"raw_create_p99_us":[\d.]+,"ratio":[\d.]+,"verified":true,`), line)
+	require.Regexp(t, keysOfBench, line)
 }
+
+var keysOfBench = regexp.MustCompile(`^\{"case":"\w+","size":\d+,"logs":\d+,"entries":\d+,"bytes":\d+,"seconds":[\d.]+,` +
+	`"mb_per_s":[\d.]+,"entries_per_s":[\d.]+,"p50_us":[\d.]+,"p99_us":[\d.]+,"p999_us":[\d.]+,"max_us":[\d.]+,` +
+	`"client_cpu_us_per_entry":[\d.]+,"server_cpu_us_per_entry":[\d.]+,"rss_peak_bytes":\d+,"creates":\d+,` +
+	`"raw_mb_per_s":[\d.]+,"raw_create_p50_us":[\d.]+,"raw_create_p99_us":[\d.]+,"ratio":[\d.]+,"verified":true,`)
 
 // A bench on a given bucket leaves its logs there and takes its raw objects
 // away; the logs can be read again.
@@ -106,8 +108,12 @@ func TestBenchOpen(t *testing.T) {
 
 // runSome runs cases as bench all does.
 func runSome(t *testing.T, format string, cases ...benchCase) string {
+	return runAll(t, format, &benchAll{cases: cases, dir: t.TempDir()})
+}
+
+func runAll(t *testing.T, format string, all *benchAll) string {
 	var out bytes.Buffer
-	cmd := &cobra.Command{RunE: func(cmd *cobra.Command, _ []string) error { return runCases(cmd, cases, t.TempDir()) }}
+	cmd := &cobra.Command{RunE: func(cmd *cobra.Command, _ []string) error { return all.run(cmd) }}
 	addOutputFlags(cmd)
 	cmd.SetOut(&out)
 	cmd.SetErr(&out)
@@ -197,7 +203,7 @@ func TestChecker(t *testing.T) {
 		for i := range uint64(n) {
 			entries = append(entries, append([]byte(nil), made.next(s, 0)...))
 			s.ack(s.seq, 1)
-			s.acked.sum += place(s.seq, i+1) - place(s.seq, 1)
+			s.acked.sum += placeSum(s.seq, i+1) - placeSum(s.seq, 1)
 		}
 		return s, entries
 	}
@@ -223,7 +229,7 @@ func TestChecker(t *testing.T) {
 		"a cut entry":          func(_ *stream, e [][]byte) [][]byte { e[1] = e[1][:99]; return e },
 		"a short entry":        func(_ *stream, e [][]byte) [][]byte { e[1] = e[1][:9]; return e },
 		"other LSNs": func(s *stream, e [][]byte) [][]byte {
-			s.acked.sum += place(2, 9) - place(2, 2)
+			s.acked.sum += placeSum(2, 9) - placeSum(2, 2)
 			return e
 		},
 		"another stream's": func(_ *stream, e [][]byte) [][]byte {

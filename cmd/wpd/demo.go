@@ -123,7 +123,7 @@ toolchain. The exit code is 0 only if all of this held.`,
   wpd demo -o json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d := &demo{cmd: cmd, ink: inkFor(cmd, cmd.OutOrStdout()), p: newProgress(cmd), quiet: wantsJSON(cmd),
+			d := &demo{cmd: cmd, ink: inkFor(cmd, cmd.OutOrStdout()), p: newProgress(cmd), quiet: wantsObjects(cmd),
 				appends: newLatencies(), tails: newLatencies()}
 			return d.runIn(cmd.Context(), dir, keep, args)
 		},
@@ -160,7 +160,7 @@ func (d *demo) runIn(ctx context.Context, dir string, keep bool, args []string) 
 		if err != nil {
 			d.result.Problem = err.Error()
 		}
-		return errors.Join(err, printJSON(d.cmd.OutOrStdout(), d.result))
+		return errors.Join(err, printObject(d.cmd, d.result))
 	}
 	if err == nil {
 		d.summary(keep)

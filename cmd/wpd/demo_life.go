@@ -2,16 +2,12 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -56,40 +52,24 @@ func (a *acks) add(r *ingestAcked) error {
 // killAt lines were acknowledged in all its lives. It goes no further than line
 // until.
 func (d *demo) live(ctx context.Context, killAt, until int64) (*life, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, "demo-ingest", "--bucket", d.bucket, "--data-dir", d.dataDir,
+	start := time.Now()
+	c, err := startChild(ctx, "demo-ingest", "--bucket", d.bucket, "--data-dir", d.dataDir,
 		"--log", demoLog, "--producer", demoProducer, "--lines", strconv.FormatInt(d.source.lines, 10),
 		"--until", strconv.FormatInt(until, 10), d.source.path)
-	var complaints bytes.Buffer
-	cmd.Stderr = &complaints
-	stdin, err := cmd.StdinPipe() // open as long as we live
 	if err != nil {
-		return nil, err
-	}
-	defer stdin.Close() //nolint:errcheck // nothing is written
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	l := &life{appends: newLatencies(), tails: newLatencies()}
-	err = d.listen(l, stdout, start, func() bool {
-		if l.killed || killAt == 0 || d.acks.count < killAt {
-			return false
+	err = d.listen(l, c.out, start, func() {
+		if !l.killed && killAt > 0 && d.acks.count >= killAt {
+			l.killed = true
+			c.kill()
 		}
-		l.killed = true
-		return cmd.Process.Kill() == nil
 	})
 	if err != nil {
-		_ = cmd.Process.Kill() // it may be gone already
+		c.kill()
 	}
-	waitErr := cmd.Wait()
+	waitErr := c.wait()
 	if l.opened != nil {
 		l.took = time.Since(start) - l.openIn
 	}
@@ -106,7 +86,7 @@ func (d *demo) live(ctx context.Context, killAt, until int64) (*life, error) {
 		if e, ok := errors.AsType[*exec.ExitError](waitErr); ok && e.ExitCode() > 0 {
 			code = e.ExitCode()
 		}
-		return nil, &exitError{code, fmt.Errorf("the ingesting process: %w: %s", waitErr, strings.TrimSpace(complaints.String()))}
+		return nil, &exitError{code, fmt.Errorf("the ingesting process: %w: %s", waitErr, c.complaints())}
 	case !l.done:
 		return nil, errors.New("the ingesting process ended too early")
 	}
@@ -115,8 +95,7 @@ func (d *demo) live(ctx context.Context, killAt, until int64) (*life, error) {
 
 // listen takes in a life's reports until its end. What it reported before a
 // kill counts, also if it is read after.
-func (d *demo) listen(l *life, r io.Reader, start time.Time, kill func() bool) error {
-	in := bufio.NewReader(r)
+func (d *demo) listen(l *life, in *bufio.Reader, start time.Time, kill func()) error {
 	for {
 		line, err := in.ReadBytes('\n')
 		if err != nil { // a line that the kill cut off is no report

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -14,6 +16,7 @@ import (
 	"github.com/wpd-io/wpd/cluster"
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/segment"
+	"github.com/wpd-io/wpd/wal/api"
 )
 
 // The exit codes; scripts rely on them.
@@ -96,7 +99,10 @@ var kinds = []kind{
 	{typed[*cluster.RolledBackError], exitConflict, "use the data directory that was used last"},
 	{typed[*cluster.NameError], exitConflict, ""},
 	{typed[*cluster.VersionError], exitConflict, "use a newer wpd"},
-	{anyOf(wpd.ErrUnavailable, wpd.ErrClosed, cluster.ErrNotLeader, cluster.ErrBusy, cluster.ErrClosed, context.DeadlineExceeded), exitUnavailable, "try again"},
+	{typed[*wpd.WrongClusterError], exitConflict, "run the command again; if the cluster changes once more, --addr names servers of two"},
+	{anyOf(context.DeadlineExceeded), exitUnavailable, "try again, with a longer --timeout or with none"},
+	{anyOf(wpd.ErrUnavailable, wpd.ErrClosed, cluster.ErrNotLeader, cluster.ErrBusy, cluster.ErrClosed), exitUnavailable, "try again"},
+	{anyOf(api.ErrForbidden), exitUnexpected, "the server's configuration decides that; wpd dev allows it"},
 	{anyOf(fs.ErrExist), exitConflict, ""},
 	{anyOf(fs.ErrNotExist), exitNotFound, ""},
 	{anyOf(syscall.ENOSPC, syscall.EDQUOT), exitLimit, "make room on the disk"},
@@ -137,6 +143,12 @@ func classify(err error) (code int, try string) {
 	return code, try
 }
 
+// isBrokenPipe says whether the reader of our output has left. That of a
+// connection is another matter.
+func isBrokenPipe(err error) bool {
+	return errors.Is(err, syscall.EPIPE) && !typed[*net.OpError](err)
+}
+
 // headlines say in a word or two what went wrong, by exit code.
 var headlines = map[int]string{
 	exitUnexpected: "failed", exitUsage: "wrong usage", exitNotFound: "not found", exitConflict: "conflict",
@@ -150,14 +162,18 @@ func report(cmd *cobra.Command, err error, interrupted bool) int {
 	w := cmd.ErrOrStderr()
 	ink := inkFor(cmd, w)
 	switch {
-	case errors.Is(err, syscall.EPIPE):
+	case isBrokenPipe(err):
 		return exitPipe
+	case typed[*quietError](err):
+		quiet, _ := errors.AsType[*quietError](err)
+		return quiet.code
 	case interrupted && !typed[*exitError](err):
 		fmt.Fprintln(w, cmd.CommandPath()+": interrupted")
 		return exitInterrupted
 	}
 	code, try := classify(err)
-	fmt.Fprintf(w, "%s: %s\n  why: %v\n", cmd.CommandPath(), ink.red(headlines[code]), err)
+	why := strings.ReplaceAll(err.Error(), "\n", "; ") // of joined errors
+	fmt.Fprintf(w, "%s: %s\n  why: %s\n", cmd.CommandPath(), ink.red(headlines[code]), why)
 	if try != "" {
 		fmt.Fprintf(w, "  try: %s\n", try)
 	}

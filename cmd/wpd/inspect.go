@@ -27,18 +27,21 @@ type inspectCommand struct {
 func newInspectCommand() *cobra.Command {
 	var c inspectCommand
 	cmd := &cobra.Command{
-		Use:   "inspect FILE | inspect --bucket URL KEY",
+		Use:   "inspect FILE | inspect --bucket URL KEY | inspect --addr HOST:PORT KEY",
 		Short: "Decode any object of wpd's",
-		Long: `Decode an object of a bucket, or a file that holds one: a fragment, an opening,
-a seal, a gap, an index, cluster.json or a boot. Every checksum is shown, and
-whether it fits. Of a damaged object, it says where and how, shows what could be
-decoded all the same, and exits with 7.`,
+		Long: `Decode an object of a bucket, of the bucket of a server, or a file that holds one:
+a fragment, an opening, a seal, a gap, an index, cluster.json or a boot. Every
+checksum is shown, and whether it fits. Of a damaged object, it says where and how,
+shows what could be decoded all the same, and exits with 7.`,
 		Example: `  wpd inspect --bucket file:///var/lib/wpd/objects chains/0000000000000001/0000000000000001
+  wpd inspect --addr 127.0.0.1:7070 cluster.json
   wpd inspect 0000000000000001 --entries`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args[0]) },
 	}
+	addServerFlags(cmd)
 	f := cmd.Flags()
+	f.Lookup("addr").Usage = "address of the server, HOST:PORT, whose bucket the key is in"
 	f.StringVar(&c.bucket, "bucket", "", "URL of the bucket that the key is in (default: it is a file)")
 	f.BoolVar(&c.batches, "batches", false, "list the batches too")
 	f.BoolVar(&c.entries, "entries", false, "list the batches and their entries too")
@@ -50,24 +53,23 @@ const objectBytesMax = fragment.ObjectBytesMax + 1
 
 func (c inspectCommand) run(cmd *cobra.Command, name string) (err error) {
 	in := inspection{Object: name}
-	if c.bucket != "" {
-		store, err := openForReading(cmd.Context(), c.bucket)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, store.Close()) }()
-		in.bytes, in.Size, err = store.ReadRange(cmd.Context(), name, 0, objectBytesMax)
-		if err != nil {
-			return err
-		}
-		in.key = name
-	} else if err := in.readFile(cmd.Context(), name); err != nil {
+	switch remote := cmd.Flags().Changed("addr"); {
+	case remote && c.bucket != "":
+		return usagef(cmd, "--addr and --bucket exclude each other: a server has its own bucket")
+	case remote:
+		err = in.readServer(cmd, name)
+	case c.bucket != "":
+		err = in.readBucket(cmd.Context(), c.bucket, name)
+	default:
+		err = in.readFile(name)
+	}
+	if err != nil {
 		return err
 	}
 	in.decode(c.batches || c.entries, c.entries)
 	out := cmd.OutOrStdout()
-	if wantsJSON(cmd) {
-		err = printJSON(out, in.json())
+	if wantsObjects(cmd) {
+		err = printObject(cmd, in.json())
 	} else {
 		p := &inspectPrinter{w: out, ink: inkFor(cmd, out)}
 		p.print(&in)
@@ -85,11 +87,35 @@ func (c inspectCommand) run(cmd *cobra.Command, name string) (err error) {
 	return nil
 }
 
+// readServer reads an object of a server's bucket.
+func (in *inspection) readServer(cmd *cobra.Command, key string) error {
+	ctx, a, done, err := connectAdmin(cmd)
+	if err != nil {
+		return err
+	}
+	defer done() //nolint:errcheck // nothing is under way
+	b, err := a.ReadObject(ctx, key)
+	in.bytes, in.Size, in.key = b[:min(len(b), objectBytesMax)], int64(len(b)), key
+	return err
+}
+
+// readBucket reads an object of a bucket.
+func (in *inspection) readBucket(ctx context.Context, url, key string) (err error) {
+	store, err := openForReading(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	in.key = key
+	in.bytes, in.Size, err = store.ReadRange(ctx, key, 0, objectBytesMax)
+	return err
+}
+
 // readFile reads a file. Its path may tell the key that it has in a bucket.
-func (in *inspection) readFile(_ context.Context, name string) error {
+func (in *inspection) readFile(name string) error {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return advise(err, "to decode an object of a bucket, add --bucket URL")
+		return advise(err, "to decode an object of a bucket, add --bucket URL, or --addr HOST:PORT of its server")
 	}
 	if err != nil {
 		return err

@@ -96,13 +96,7 @@ func batchAsJSON(s inspectedSlice, x fragment.ExaminedBatch) batchJSON {
 	j.Codec, j.RawLength = b.Codec().String(), b.RawLen()
 	if s.entries {
 		for lsn, e := range entriesOf(b) {
-			x := batchEntryJSON{LSN: lsn}
-			for _, h := range e.Headers {
-				value, b64 := textOrB64(h.Value)
-				x.Headers = append(x.Headers, headerJSON{h.Key, value, b64})
-			}
-			x.Data, x.DataB64 = textOrB64(e.Data)
-			j.Entries = append(j.Entries, x)
+			j.Entries = append(j.Entries, batchEntryJSON{lsn, makeHeadersJSON(e.Headers), makeDataJSON(e.Data)})
 		}
 	}
 	return j

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,13 +21,14 @@ import (
 	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/cluster"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/wal/api"
 )
 
 // runEnv makes the test binary run as wpd: commands start themselves again.
 const runEnv = "WPD_TEST_RUN"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(runEnv) != "" {
+	if os.Getenv(runEnv) != "" && !slices.Contains(os.Args, "-test.fuzzworker") {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Setenv(runEnv, "1") //nolint:errcheck // for our children
@@ -65,7 +69,29 @@ func TestExitCodesOfCommandLines(t *testing.T) {
 		{"bench append --in-flight 1KiB --size 2KiB", 2, "less than one entry"},
 		{"bench append --bucket file:///nowhere", 2, "go together"},
 		{"bench append --bucket nonsense://x --data-dir /x", 2, "unknown scheme"},
-		{"bench append --embedded=false", 2, "no daemon"},
+		{"bench append --embedded --addr 127.0.0.1:1", 2, "--embedded and --addr exclude each other"},
+		{"bench append --addr 127.0.0.1:1 --bucket mem://", 2, "--bucket is for an embedded node"},
+		{"bench append --addr 127.0.0.1:1 --window 65", 2, "1 to 64"},
+		{"bench append --addr ,", 2, "--addr is empty"},
+		{"bench append --keep", 2, "--keep is about a server"},
+		{"bench append --addr 127.0.0.1:1", 5, "127.0.0.1:1: connect: connection refused"},
+		{"bench followers --addr 127.0.0.1:1", 5, "127.0.0.1:1: connect: connection refused"},
+		{"bench followers --followers 0", 2, "--followers"},
+		{"bench followers --per-connection 201", 2, "--per-connection"},
+		{"bench followers --duration 0", 2, "--duration"},
+		{"bench all --daemon --addr 127.0.0.1:1", 2, "exclude each other"},
+		{"stat -i 1ms", 2, "--interval"},
+		{"stat --addr 127.0.0.1:1", 5, "127.0.0.1:1: connect: connection refused"},
+		{"status --addr 127.0.0.1:1", 5, "127.0.0.1:1: connect: connection refused"},
+		{"status --addr nonsense", 2, "want host:port"},
+		{"version --addr 127.0.0.1:1", 5, "127.0.0.1:1: connect: connection refused"},
+		{"health --wait -1s", 2, "--wait"},
+		{"health --addr nonsense", 2, "want host:port"},
+		{"inspect --addr 127.0.0.1:1 --bucket mem:// cluster.json", 2, "exclude each other"},
+		{"inspect --addr 127.0.0.1:1 cluster.json", 5, "127.0.0.1:1: connect: connection refused"},
+		{"verify --addr 127.0.0.1:1 --bucket mem://", 2, "exclude each other"},
+		{"verify --addr 127.0.0.1:1", 5, "127.0.0.1:1: connect: connection refused"},
+		{"verify --keep 0", 2, "--keep"},
 		{"bench tail --rate 0", 2, "--rate"},
 		{"bench read --duration 1s", 2, "--duration"},
 		{"bench all --scale 0", 2, "--scale"},
@@ -114,6 +140,10 @@ func TestClassify(t *testing.T) {
 		{&cluster.CopiedError{}, 4},
 		{wpd.ErrUnavailable, 5},
 		{wpd.ErrClosed, 5},
+		{&wpd.BusyError{}, 5},
+		{context.DeadlineExceeded, 5},
+		{api.ErrForbidden, 1},
+		{&wpd.WrongClusterError{}, 4},
 		{os.ErrDeadlineExceeded, 1},
 		{wpd.ErrUncertain, 6},
 		{fmt.Errorf("%w: %w", wpd.ErrUncertain, wpd.ErrUnavailable), 6},
@@ -131,6 +161,7 @@ func TestClassify(t *testing.T) {
 }
 
 func TestBrokenPipeIsQuiet(t *testing.T) {
+	require.False(t, isBrokenPipe(&net.OpError{Err: os.NewSyscallError("write", syscall.EPIPE)}), "a connection is no output of ours")
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	require.NoError(t, r.Close())

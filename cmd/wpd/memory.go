@@ -4,7 +4,6 @@ import (
 	"os"
 	"runtime/debug"
 
-	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/wal"
 )
 
@@ -25,21 +24,6 @@ func limitMemory(c wal.Config) {
 
 // memoryLimit derives the limit from those of buffer and cache.
 func memoryLimit(c wal.Config) int64 {
-	window, fragmentBytes := int64(c.Window), int64(c.FragmentBytes)
-	if window == 0 {
-		window = 8
-	}
-	if fragmentBytes == 0 {
-		fragmentBytes = fragment.FragmentBytes
-	}
-	buffer := c.BufferBytes
-	if buffer == 0 {
-		buffer = (window + 4) * fragmentBytes
-	}
-	buffer = max(buffer, 3*fragment.FragmentBytes)
-	cache := c.CacheBytes
-	if cache == 0 {
-		cache = 96 << 20
-	}
-	return buffer + max(cache, 0) + memoryMore
+	c = c.WithDefaults()
+	return c.BufferBytes + max(c.CacheBytes, 0) + memoryMore
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +16,7 @@ import (
 // addOutputFlags adds the flags of all commands.
 func addOutputFlags(root *cobra.Command) {
 	f := root.PersistentFlags()
-	f.StringP("output", "o", "table", "how to print results: table, or json (one object a line)")
+	f.StringP("output", "o", "table", "how to print results: table, json (one object a line) or yaml (one document each)")
 	f.String("color", "auto", "colours: auto (on a terminal, unless NO_COLOR is set), always or never")
 }
 
@@ -25,7 +24,7 @@ func checkOutput(cmd *cobra.Command) error {
 	for _, flag := range []struct {
 		name   string
 		values []string
-	}{{"output", []string{"table", "json"}}, {"color", []string{"auto", "always", "never"}}} {
+	}{{"output", []string{"table", "json", "yaml"}}, {"color", []string{"auto", "always", "never"}}} {
 		got, _ := cmd.Flags().GetString(flag.name)
 		if !strings.Contains("|"+strings.Join(flag.values, "|")+"|", "|"+got+"|") {
 			return usagef(cmd, "--%s is %q; want %s", flag.name, got, strings.Join(flag.values, " or "))
@@ -34,22 +33,15 @@ func checkOutput(cmd *cobra.Command) error {
 	return nil
 }
 
-// wantsJSON says whether results are to be printed as JSON.
-func wantsJSON(cmd *cobra.Command) bool {
-	format, _ := cmd.Flags().GetString("output")
-	return format == "json"
-}
-
-// printJSON prints v as one line.
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
 // isTerminal says whether somebody looks at w.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// isTerminalInput says whether somebody types what r gives.
+func isTerminalInput(r io.Reader) bool {
+	f, ok := r.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
@@ -116,6 +108,21 @@ func printTable(w io.Writer, ink ink, columns []column, rows [][]string) error {
 	}
 	for _, row := range rows {
 		if _, err := fmt.Fprintln(w, line(func(i int) string { return row[i] })); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printFields prints names and values, the values below each other.
+func printFields(w io.Writer, ink ink, fields [][2]string) error {
+	width := 0
+	for _, f := range fields {
+		width = max(width, utf8.RuneCountInString(f[0]))
+	}
+	for _, f := range fields {
+		pad := strings.Repeat(" ", width-utf8.RuneCountInString(f[0]))
+		if _, err := fmt.Fprintln(w, ink.dim(f[0])+pad+"  "+f[1]); err != nil {
 			return err
 		}
 	}

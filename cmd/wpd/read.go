@@ -1,213 +1,237 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/base64"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"net/url"
-	"os"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
-	"github.com/wpd-io/wpd/blobstore"
-	"github.com/wpd-io/wpd/fragment"
-	"github.com/wpd-io/wpd/wal/api"
-	"github.com/wpd-io/wpd/wal/offline"
+	"github.com/wpd-io/wpd"
 )
 
-// readCommand is what the flags of wpd read say.
+// readCommand is what the flags of wpd read and wpd tail say.
 type readCommand struct {
-	bucket, from, format string
+	from, until, format  string
 	to, limit            uint64
+	follow, linearizable bool
 }
+
+const readFormatsLong = `Formats:
+  lines   each entry and a newline. But if the last entry that is read was the last
+          line of an input that ended without a newline, none is written behind it;
+          with --follow, and on a terminal, one is
+  length  each entry preceded by its length, 4 bytes, big-endian
+  json    one object a line: lsn, time, headers, and data (data_b64 if it is no
+          UTF-8); wpd append --format json takes it back. -o json means the same
+  raw     the entries, one right after another
+
+Entries that are lost are told of on stderr; reading goes on behind them, and
+the exit code is 7.`
 
 func newReadCommand() *cobra.Command {
 	var c readCommand
 	cmd := &cobra.Command{
-		Use:   "read --bucket URL LOG",
-		Short: "Read a log from its bucket alone",
-		Long: `Read a log's entries to stdout, from its bucket alone: no node and no data
-directory are needed, and nothing is written. It may run while a node writes,
-and then reads what is durable when it starts.
+		Use:   "read LOG",
+		Short: "Read the entries of a log",
+		Long: `Write the entries of a log to stdout, in order, up to its end as it is now; with
+--follow, also those that come later.
 
-LOG is a name, the newest log of it if there were several; NAME@ID, or @ID, is
-that very log. Trims since the log was last attached to a node, and deletions,
-are not known to the bucket alone: such entries are still read.
+--from says where to start: earliest, tail (what comes from now on), an LSN, -N (the
+last N entries), a time (2026-01-31T15:04:05Z), or -5m (five minutes ago, by the
+clock of this machine; entries have the server's). --to and --until end before an
+LSN and before a time.
 
-Formats:
-  lines   each entry and a newline
-  json    one object a line: lsn, time, headers, data (data_b64 if it is no UTF-8)
-  raw     the entries, one right after another
-  length  each entry preceded by its length, 4 bytes, big-endian
+With --bucket and no --data-dir the log is read from its bucket alone: no server, no
+node and no data directory are needed, nothing is written, and nodes may write
+meanwhile. LOG is then a name, the newest log of it if there were several; NAME@ID,
+or @ID, is that very log. Trims since the log was last attached to a node, and
+deletions, are not known to the bucket alone: such entries are still read.
 
-Entries that are lost are told of on stderr; reading goes on behind them, and
-the exit code is 7.`,
-		Example: `  wpd read --bucket file:///var/lib/wpd/objects orders
-  wpd read --bucket s3://wpd orders --from -100 --format json`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args[0]) },
+` + readFormatsLong,
+		Example: `  wpd read orders
+  wpd read orders --from -100 --format json | jq .data
+  wpd read orders --from 2026-01-31T00:00:00Z --until 2026-02-01T00:00:00Z
+  wpd read orders --from 1000 --to 2000 --format length > part
+  wpd read --bucket file:///var/lib/wpd/objects orders`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeLogs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.run(cmd, args[0])
+		},
 	}
+	c.addFlags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&c.bucket, "bucket", "", "URL of the bucket: file:///path, s3://, gs://, azblob://")
-	f.StringVar(&c.from, "from", "earliest", "where to start: an LSN, earliest, or -N for the last N entries")
-	f.Uint64Var(&c.to, "to", 0, "end before this LSN (default: at the end)")
-	f.Uint64Var(&c.limit, "limit", 0, "end after so many entries (default: no limit)")
-	f.StringVar(&c.format, "format", "lines", "lines, json, raw or length")
-	_ = cmd.MarkFlagRequired("bucket")
+	f.StringVar(&c.from, "from", "earliest", "where to start: earliest, tail, LSN, -N, a time, or -5m")
+	f.BoolVarP(&c.follow, "follow", "f", false, "wait at the end, and go on as entries come")
 	return cmd
 }
 
-func (c readCommand) run(cmd *cobra.Command, ref string) (err error) {
-	o, err := c.options()
+func newTailCommand() *cobra.Command {
+	var c readCommand
+	var last uint64
+	cmd := &cobra.Command{
+		Use:   "tail LOG",
+		Short: "Follow a log from its end",
+		Long: `Write the entries of a log to stdout as they become durable, each at once: wpd read
+--follow from the tail, or, with -n, from so many entries before it. It goes on
+until it is interrupted, also when the server restarts.
+
+` + readFormatsLong,
+		Example: `  wpd tail orders
+  wpd tail orders -n 10 --format json`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeLogs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.follow, c.from = true, "tail"
+			if last > 0 {
+				c.from = fmt.Sprintf("-%d", last)
+			}
+			return c.run(cmd, args[0])
+		},
+	}
+	c.addFlags(cmd)
+	cmd.Flags().Uint64VarP(&last, "lines", "n", 0, "begin with the last so many entries")
+	return cmd
+}
+
+func (c *readCommand) addFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.Uint64Var(&c.to, "to", 0, "end before this LSN")
+	f.StringVar(&c.until, "until", "", "end before the first entry appended at this time or later: a time, or -5m")
+	f.Uint64Var(&c.limit, "limit", 0, "end after so many entries (0: no limit)")
+	f.BoolVar(&c.linearizable, "linearizable", false, "see all that was acknowledged to anybody before")
+	f.StringVar(&c.format, "format", "lines", "how to write the entries: "+oneOf(readFormats))
+	addConnectFlags(cmd)
+	completeValues(cmd, "format", readFormats...)
+}
+
+// selection is what to read, and how to write it.
+type selection struct {
+	from         place
+	to           wpd.LSN   // 0: no end
+	until        time.Time // zero: no end
+	limit        uint64    // 0: no end
+	follow       bool
+	linearizable bool
+	format       string
+}
+
+// parse makes sense of the flags together.
+func (c *readCommand) parse(cmd *cobra.Command, now time.Time) (selection, error) {
+	f := cmd.Flags()
+	s := selection{to: wpd.LSN(c.to), limit: c.limit, follow: c.follow, linearizable: c.linearizable, format: c.format}
+	switch {
+	case !slices.Contains(readFormats, c.format):
+		return s, fmt.Errorf("--format is %q; want %s", c.format, oneOf(readFormats))
+	case outputFormat(cmd) == "yaml":
+		return s, errors.New("entries are not written as YAML; want --format json")
+	case wantsJSON(cmd) && f.Changed("format") && c.format != "json":
+		return s, fmt.Errorf("-o json means --format json, but --format is %s", c.format)
+	case wantsJSON(cmd):
+		s.format = "json"
+	}
+	var err error
+	if s.from, err = parsePlace(c.from, now); err != nil {
+		return s, err
+	}
+	if c.until != "" {
+		if s.until, err = parseTime(c.until, now); err != nil {
+			return s, fmt.Errorf("--until is %q; want a time such as 2026-01-31T15:04:05Z, or -5m for five minutes ago", c.until)
+		}
+	}
+	switch {
+	case f.Changed("to") && c.to == 0:
+		return s, errors.New("--to is 0; the first LSN is 1")
+	case c.to > 0 && s.from.kind == placeLSN && c.to < s.from.n:
+		return s, fmt.Errorf("--to %d lies before --from %d", c.to, s.from.n)
+	case c.until != "" && s.from.kind == placeTime && s.until.Before(s.from.time):
+		return s, fmt.Errorf("--until %s lies before --from %s", c.until, c.from)
+	}
+	return s, nil
+}
+
+func (c *readCommand) run(cmd *cobra.Command, log string) error {
+	s, err := c.parse(cmd, time.Now())
 	if err != nil {
 		return usage(cmd, err)
 	}
-	out := bufio.NewWriterSize(cmd.OutOrStdout(), 256<<10)
-	write, ok := entryWriters[c.format]
-	if !ok {
-		return usagef(cmd, "--format is %q; want lines, json, raw or length", c.format)
+	bucket, _ := cmd.Flags().GetString("bucket")
+	if dir, _ := cmd.Flags().GetString("data-dir"); bucket != "" && dir == "" {
+		return s.readOffline(cmd, bucket, log)
 	}
-	store, err := openForReading(cmd.Context(), c.bucket)
+	return s.read(cmd, log)
+}
+
+// options are those of a reader.
+func (s *selection) options() []wpd.ReadOption {
+	opts := []wpd.ReadOption{wpd.To(s.to), wpd.Until(s.until), wpd.Limit(s.limit)}
+	if s.follow {
+		opts = append(opts, wpd.Follow())
+	}
+	if s.linearizable {
+		opts = append(opts, wpd.Linearizable())
+	}
+	return opts
+}
+
+// read reads from a server, or from a node in this process.
+func (s *selection) read(cmd *cobra.Command, name string) (err error) {
+	ctx, client, done, err := connect(cmd)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	say := newProgress(cmd)
-	defer say.clear()
-	b, err := offline.Open(cmd.Context(), store, offline.Options{Progress: func(p offline.Progress) {
-		say.say("looking for logs: %s of %s objects", countText(p.Objects), countText(p.Of))
-	}})
+	defer func() { err = errors.Join(err, done()) }()
+	log, err := findLog(ctx, client, name)
 	if err != nil {
 		return err
 	}
-	say.clear()
-	l, err := b.Find(ref)
+	r, err := log.Reader(ctx, s.from.position(), s.options()...)
 	if err != nil {
 		return err
 	}
-	var losses int
-	for e, err := range b.Read(cmd.Context(), l, o) {
-		if lost, ok := errors.AsType[*api.DataLossError](err); ok {
-			losses++
-			if err := out.Flush(); err != nil {
+	defer r.Close() //nolint:errcheck // nothing was written
+	out := newReadOutput(cmd, s)
+	defer out.progress.clear()
+	if s.follow {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer watchReaderOf(cmd.OutOrStdout(), cancel)()
+	}
+	err = s.copy(ctx, r, out)
+	return out.end(name, r.Position(), err)
+}
+
+// copy writes all that a reader gives. It outlasts a server that goes away
+// only if it follows.
+func (s *selection) copy(ctx context.Context, r *wpd.Reader, out *readOutput) error {
+	for {
+		entries, err := r.NextBatch(ctx)
+		if err == nil {
+			if err = out.write(entries); err == nil && s.follow {
+				err = out.w.Flush()
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return nil
+		case typed[*wpd.DataLossError](err):
+			if err := out.lost(err); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v\n", cmd.CommandPath(), lost)
-			continue
-		}
-		if err != nil {
-			return errors.Join(err, out.Flush())
-		}
-		if err := write(out, e); err != nil {
+		case s.follow && errors.Is(err, wpd.ErrUnavailable) && ctx.Err() == nil:
+			if err := out.unavailable(ctx, err); err != nil {
+				return err
+			}
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		default:
 			return err
 		}
 	}
-	if err := out.Flush(); err != nil {
-		return err
-	}
-	if losses > 0 {
-		return advise(&exitError{exitDataLoss, fmt.Errorf("log %s: %s could not be read", l.Ref(), plural(losses, "range"))},
-			"wpd verify says what is damaged; all around it was read")
-	}
-	return nil
-}
-
-func (c readCommand) options() (offline.ReadOptions, error) {
-	o := offline.ReadOptions{To: fragment.LSN(c.to), Limit: c.limit}
-	if c.from == "earliest" {
-		return o, nil
-	}
-	last, back := strings.CutPrefix(c.from, "-")
-	n, err := strconv.ParseUint(last, 10, 64)
-	if err != nil || n == 0 {
-		return o, fmt.Errorf("--from is %q; want an LSN (the first is 1), earliest, or -N for the last N entries", c.from)
-	}
-	if back {
-		o.Last = n
-	} else {
-		o.From = fragment.LSN(n)
-	}
-	return o, nil
-}
-
-// openForReading opens a bucket that must be there: a directory that is not is
-// no bucket to be made.
-func openForReading(ctx context.Context, bucket string) (*blobstore.Bucket, error) {
-	if u, err := url.Parse(bucket); err == nil && u.Scheme == "file" && u.Path != "" {
-		if _, err := os.Stat(u.Path); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("open bucket: %w", err)
-		}
-	}
-	return blobstore.Open(ctx, bucket, blobstore.Options{})
-}
-
-// entryWriters write an entry, by format.
-var entryWriters = map[string]func(w *bufio.Writer, e offline.Entry) error{
-	"lines": func(w *bufio.Writer, e offline.Entry) error {
-		_, _ = w.Write(e.Data) // the next one returns its error again
-		return w.WriteByte('\n')
-	},
-	"raw": func(w *bufio.Writer, e offline.Entry) error {
-		_, err := w.Write(e.Data)
-		return err
-	},
-	"length": func(w *bufio.Writer, e offline.Entry) error {
-		var n [4]byte
-		binary.BigEndian.PutUint32(n[:], uint32(len(e.Data)))
-		_, _ = w.Write(n[:])
-		_, err := w.Write(e.Data)
-		return err
-	},
-	"json": func(w *bufio.Writer, e offline.Entry) error { return printEntryJSON(w, e) },
-}
-
-// entryJSON is an entry as JSON.
-type entryJSON struct {
-	LSN     fragment.LSN `json:"lsn"`
-	Time    time.Time    `json:"time"`
-	Headers []headerJSON `json:"headers,omitempty"`
-	dataJSON
-}
-
-type headerJSON struct {
-	Key      string  `json:"key"`
-	Value    *string `json:"value,omitempty"`
-	ValueB64 *string `json:"value_b64,omitempty"`
-}
-
-type dataJSON struct {
-	Data    *string `json:"data,omitempty"`
-	DataB64 *string `json:"data_b64,omitempty"`
-}
-
-// textOrB64 is bytes as text if they are UTF-8, otherwise in base64.
-func textOrB64(b []byte) (text, b64 *string) {
-	if utf8.Valid(b) {
-		s := string(b)
-		return &s, nil
-	}
-	s := base64.StdEncoding.EncodeToString(b)
-	return nil, &s
-}
-
-func printEntryJSON(w io.Writer, e offline.Entry) error {
-	x := entryJSON{LSN: e.LSN, Time: e.Time}
-	for _, h := range e.Headers {
-		value, b64 := textOrB64(h.Value)
-		x.Headers = append(x.Headers, headerJSON{h.Key, value, b64})
-	}
-	x.Data, x.DataB64 = textOrB64(e.Data)
-	j := json.NewEncoder(w)
-	j.SetEscapeHTML(false)
-	return j.Encode(x)
 }

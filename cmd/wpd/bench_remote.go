@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wpd-io/wpd"
+	"github.com/wpd-io/wpd/blobstore/rawlimit"
+	"github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
+	"github.com/wpd-io/wpd/wal/api"
+)
+
+// benchAdmin is what a benchmark asks a server for.
+type benchAdmin interface {
+	Status(ctx context.Context) (*adminv1.GetStatusResponse, error)
+	MeasureRaw(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error)
+	Close() error
+}
+
+// remote is a server, as a benchPlace.
+type remote struct {
+	cfg   *benchConfig
+	dial  func(ctx context.Context) (*wpd.Client, error)
+	admin benchAdmin
+
+	conn  *wpd.Client // nil while there is none
+	noRaw string      // why the server measures nothing; "": it does
+}
+
+func openRemote(ctx context.Context, c *benchConfig, dial func(ctx context.Context) (*wpd.Client, error), admin benchAdmin) (*remote, error) {
+	r := &remote{cfg: c, dial: dial, admin: admin}
+	var err error
+	if r.conn, err = dial(ctx); err != nil {
+		return nil, errors.Join(err, admin.Close())
+	}
+	return r, nil
+}
+
+func (r *remote) client() *wpd.Client { return r.conn }
+
+func (r *remote) reopen(ctx context.Context) error {
+	old := r.conn
+	r.conn = nil
+	if err := old.Close(); err != nil {
+		return err
+	}
+	var err error
+	r.conn, err = r.dial(ctx)
+	return err
+}
+
+func (r *remote) usage(ctx context.Context) (nodeUsage, error) {
+	status, err := r.admin.Status(ctx)
+	if err != nil {
+		return nodeUsage{}, fmt.Errorf("status of the server: %w", err)
+	}
+	s := status.GetStats()
+	return nodeUsage{
+		cpu: time.Duration(s.GetCpuMicros()) * time.Microsecond, creates: s.GetCreates(), rss: int64(s.GetRssPeakBytes()),
+	}, nil
+}
+
+// resetPeak does nothing: a server's peak is that of its whole life.
+func (r *remote) resetPeak() {}
+
+func (r *remote) shared() bool { return false }
+
+const (
+	// A server measures so many objects, and so many bytes, at a time.
+	rawObjectsMax = 4096
+	rawBytesMax   = 4 << 30
+)
+
+func (r *remote) rawCreates(ctx context.Context, bytes int64, smallFor time.Duration) (*rawPart, error) {
+	window := int64(r.cfg.window())
+	p := &rawPart{}
+	left := max(2*window, (bytes+rawlimit.ObjectBytesMax-1)/rawlimit.ObjectBytesMax)
+	for left > 0 {
+		n := min(left, rawObjectsMax, rawBytesMax/rawlimit.ObjectBytesMax)
+		got, err := r.measure(ctx, rawlimit.ObjectBytesMax, window, n)
+		if err != nil {
+			return nil, err
+		}
+		if r.noRaw != "" {
+			return &rawPart{small: newLatencies(), missing: r.noRaw}, nil
+		}
+		p.took += time.Duration(got.GetElapsedMicros()) * time.Microsecond
+		p.cpu += time.Duration(got.GetCpuMicros()) * time.Microsecond
+		p.bytes += n * rawlimit.ObjectBytesMax
+		left -= n
+	}
+	return r.rawSmall(ctx, p, smallFor)
+}
+
+// rawReads measures small creates only: a server has no raw reads.
+func (r *remote) rawReads(ctx context.Context, smallFor time.Duration) (*rawPart, error) {
+	p, err := r.rawSmall(ctx, &rawPart{}, smallFor)
+	if err == nil && p.missing == "" {
+		p.missing = "a server measures creates, not reads"
+	}
+	return p, err
+}
+
+// rawSmall adds to p the times of small creates: so many as fit into a while.
+// How many those are, the first few tell.
+func (r *remote) rawSmall(ctx context.Context, p *rawPart, d time.Duration) (*rawPart, error) {
+	p.small = newLatencies()
+	var took time.Duration
+	for n := int64(smallMin); n > 0; {
+		got, err := r.measure(ctx, r.cfg.smallBytes(), 1, n)
+		if err != nil {
+			return nil, err
+		}
+		if r.noRaw != "" {
+			p.missing = r.noRaw
+			return p, nil
+		}
+		for _, us := range got.GetCreateMicros() {
+			record(p.small, int64(us)*int64(time.Microsecond))
+		}
+		took += max(time.Duration(got.GetElapsedMicros())*time.Microsecond, time.Microsecond)
+		count := p.small.TotalCount()
+		if n = min(int64(float64(d-took)/float64(took)*float64(count)), smallMax-count); count == 0 || n < smallMin {
+			break
+		}
+	}
+	return p, nil
+}
+
+// measure lets the server create objects. Where it will not, an empty answer
+// is returned, and noRaw says why from then on; the benchmark goes on.
+func (r *remote) measure(ctx context.Context, bytes int, concurrency, objects int64) (*adminv1.MeasureRawResponse, error) {
+	if r.noRaw != "" {
+		return &adminv1.MeasureRawResponse{}, nil
+	}
+	got, err := r.admin.MeasureRaw(ctx, &adminv1.MeasureRawRequest{
+		ObjectBytes: uint32(bytes), Concurrency: uint32(concurrency), Objects: uint32(objects),
+	})
+	if errors.Is(err, api.ErrForbidden) {
+		r.noRaw = err.Error()
+		return &adminv1.MeasureRawResponse{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("raw limit, measured by the server: %w", err)
+	}
+	return got, nil
+}
+
+// discard deletes the logs, so that benches leave nothing on a server.
+func (r *remote) discard(ctx context.Context, logs []*wpd.Log) error {
+	if r.cfg.keep || r.conn == nil {
+		return nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for _, log := range logs {
+		if log == nil {
+			continue // an interrupt came before it was made
+		}
+		g.Go(func() error {
+			if err := r.conn.Delete(ctx, log.Name()); err != nil && !errors.Is(err, wpd.ErrNotFound) {
+				return fmt.Errorf("delete log %s: %w", log.Name(), err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (r *remote) close(context.Context) error {
+	var err error
+	if r.conn != nil {
+		err = r.conn.Close()
+	}
+	return errors.Join(err, r.admin.Close())
+}
