@@ -102,6 +102,7 @@ func TestAppendFrameMalformed(t *testing.T) {
 		{"a number in place of a part", []byte{0x08, 1}},
 		{"longer than the message", []byte{0x0a, 5, 0x08, 1}},
 		{"no tag", []byte{0x02, 1}},
+		{"a tag that is too large", []byte{0x0a, 8, 0x80, 0x80, 0x80, 0x80, 0x30, 1, 0x2a, 0}},
 		{"a fixed field", []byte{0x0a, 9, 0x09, 1, 2, 3, 4, 5, 6, 7, 8}},
 		{"a number without end", bytes.Repeat([]byte{0xff}, 11)},
 		{"more than 64 bits", []byte{0x0a, 11, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2}},

@@ -17,7 +17,7 @@ func (r wireReader) field() (protowire.Number, protowire.Type, uint64, error) {
 		return 0, 0, 0, err
 	}
 	field, kind := protowire.DecodeTag(tag)
-	if field < 1 {
+	if field < protowire.MinValidNumber || field > protowire.MaxValidNumber {
 		return 0, 0, 0, malformed("tag %d", tag)
 	}
 	switch kind {

@@ -89,6 +89,7 @@ func (w *Writer) send(f *filling, prev *legacy) {
 	err := w.put(key, f)
 	took := time.Since(start)
 	w.opts.Metrics.created(f.frozen.Size, took, err)
+	w.traceCreate(key, f, took, err)
 	w.finished(f, took, err)
 }
 
