@@ -25,7 +25,7 @@ type Client struct {
 }
 
 // NewClient makes a client of a service. Close calls the closers, the last
-// one first. Programs get theirs from package node.
+// one first. Programs get theirs from Dial, or from package node.
 func NewClient(s api.Service, closers ...func() error) *Client {
 	return &Client{service: s, closers: closers, room: room{limit: clientBytes}, writers: map[*Writer]struct{}{}}
 }

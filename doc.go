@@ -2,9 +2,10 @@
 // storage: named logs of entries, appended in batches, durable in a bucket
 // before they are acknowledged, and read back in order from anywhere.
 //
-// A [Client] comes from package node, which runs the service inside the
-// program (node.Open, then Client). From it come handles of logs, and from
-// those a [Writer] and a [Reader]:
+// A [Client] comes from [Dial], which connects to a service, or from package
+// node, which runs one inside the program (node.Open, then Client): what it
+// does and promises is the same. From it come handles of logs, and from those a
+// [Writer] and a [Reader]:
 //
 //	log, err := client.Create(ctx, "orders", wpd.LogConfig{})
 //	w, err := log.Writer(ctx)

@@ -48,6 +48,30 @@ func Example() {
 	// 2: a pear
 }
 
+// The same service, and the same client, from another program.
+func ExampleDial() {
+	ctx := context.Background()
+	n, err := node.Open(ctx, node.Config{Bucket: "mem://", Listen: "127.0.0.1:0"}) // or: wpd serve
+	if err != nil {
+		panic(err)
+	}
+	defer n.Close()
+
+	client, err := wpd.Dial(ctx, n.Addr().String())
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	log, err := client.Create(ctx, "orders", wpd.LogConfig{})
+	if err != nil {
+		panic(err)
+	}
+	tail, err := log.Tail(ctx)
+	fmt.Println(tail, err)
+	// Output:
+	// 1 <nil>
+}
+
 // A log as a lock-free state machine: who has read up to the tail may append,
 // if nobody else was faster.
 func ExampleIfTail() {

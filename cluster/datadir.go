@@ -188,7 +188,7 @@ func (d *dataDir) makeRaft() (string, error) {
 	return path, syncDir(d.path)
 }
 
-func (d *dataDir) close() error { return d.lock.Close() }
+func (d *dataDir) close() error { return errors.Join(unlockFile(d.lock), d.lock.Close()) }
 
 func writeSynced(name string, b []byte) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

@@ -10,6 +10,8 @@
 //   - [Check] holds what was read back against a ledger, rule by rule.
 //   - [World] is a bucket and a data directory that outlive nodes; [World.Start]
 //     starts a node on them, [Proc.Crash] cuts it off and drops it.
+//   - [Network] lets clients dial the nodes of a world, in memory, and cuts their
+//     connections at chosen bytes.
 //   - [Load] is a workload of several logs and producers that keeps a ledger.
 //
 // Every entry carries {run, log, producer, sequence, nonce, checksum}, so that

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -358,4 +360,55 @@ func TestAppendTwice(t *testing.T) {
 	o.wait(t, 2)
 	require.NoError(t, o.of(t, 1).err)
 	require.ErrorIs(t, o.of(t, 2).err, api.ErrUncertain)
+}
+
+// TestAppendLog: at level debug, a batch is logged under the name that the node
+// has of it, when it is sent and when it is answered; a broken stream is worth
+// a warning.
+func TestAppendLog(t *testing.T) {
+	request := make(chan string, 1)
+	f := (&fake{onAppend: func(s appendStream) error {
+		request <- incoming(s.Context(), rpc.MetadataRequest)
+		return receiveBatches(s, nil, func(b received) error {
+			if b.Request == 2 {
+				return errEnd
+			}
+			return send(s, acked(b, 5))
+		})
+	}}).serve(t)
+	var log lockedBuffer
+	c := f.config()
+	c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := dial(t, c)
+	o := newOutcomes()
+	for seq := range uint64(2) {
+		require.NoError(t, o.append(t.Context(), s, 7, batch(t, seq+1, 1, 10)))
+		o.wait(t, 1)
+	}
+	id := <-request
+	text := log.String()
+	require.Contains(t, text, "msg=append request="+id+"/1 log=7 producer=1 sequence=1 entries=1")
+	require.Contains(t, text, `msg="append answered" request=`+id+"/1 from=5 to=6")
+	require.Contains(t, text, "msg=append request="+id+"/2 ")
+	require.Eventually(t, func() bool {
+		return strings.Contains(log.String(), `level=WARN msg="append stream broke" request=`+id+" unanswered=1")
+	}, 10*time.Second, time.Millisecond)
+}
+
+// lockedBuffer is written to by several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }

@@ -39,7 +39,10 @@ const (
 // nothing.
 func (p *pool) call(ctx context.Context, k kind, f func(ctx context.Context, c *conn, opts ...grpc.CallOption) error) error {
 	return retry(ctx, func() error {
-		_, err := p.once(ctx, k, f)
+		sent, err := p.once(ctx, k, f)
+		if !sent && errors.Is(err, api.ErrUnavailable) {
+			return p.unreachable(ctx, err)
+		}
 		return err
 	})
 }

@@ -99,18 +99,15 @@ func (s *Service) Tail(ctx context.Context, log fragment.LogID, level api.Level)
 // that a broken connection is ErrUnavailable.
 func (s *Service) OpenProducer(ctx context.Context, r api.OpenRequest) (api.Opened, error) {
 	var a *logv1.OpenProducerResponse
-	open := func() error {
-		_, err := s.pool.once(ctx, harmless, func(ctx context.Context, c *conn, opts ...grpc.CallOption) (err error) {
-			a, err = c.log.OpenProducer(ctx, rpc.OpenTo(r), opts...)
-			return err
-		})
+	open := func(ctx context.Context, c *conn, opts ...grpc.CallOption) (err error) {
+		a, err = c.log.OpenProducer(ctx, rpc.OpenTo(r), opts...)
 		return err
 	}
 	var err error
-	if r.Epoch != 0 {
-		err = open()
+	if r.Epoch == 0 {
+		err = s.pool.call(ctx, harmless, open)
 	} else {
-		err = retry(ctx, open)
+		_, err = s.pool.once(ctx, harmless, open)
 	}
 	if err != nil {
 		return api.Opened{}, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -430,7 +431,14 @@ func TestManyReaders(t *testing.T) {
 			return receiveBatches(s, nil, func(b received) error { return send(s, acked(b, 1)) })
 		},
 	}).serve(t)
-	s := f.client(t)
+	c := f.config()
+	var dials atomic.Int32
+	once := c.Dialer
+	c.Dialer = func(ctx context.Context, addr string) (net.Conn, error) {
+		dials.Add(1)
+		return once(ctx, addr)
+	}
+	s := dial(t, c)
 	streams := make([]api.Stream, n)
 	for i := range streams {
 		st, err := s.Read(t.Context(), api.ReadRequest{Log: 7, Follow: true})
@@ -438,6 +446,7 @@ func TestManyReaders(t *testing.T) {
 		streams[i] = st
 	}
 	open.Wait() // at the same time
+	require.EqualValues(t, n/200, dials.Load())
 	_, err := s.Tail(t.Context(), 7, api.Level{})
 	require.NoError(t, err)
 	o := newOutcomes()

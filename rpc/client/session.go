@@ -57,11 +57,7 @@ func (s *session) run(ctx context.Context) error {
 	defer s.pool.release(c)
 	ctx, cancel := context.WithCancel(s.pool.outgoing(ctx, s.request))
 	defer cancel()
-	patience := time.AfterFunc(openWait, cancel)
-	stream, err := c.log.Append(ctx, grpc.WaitForReady(true))
-	if !patience.Stop() {
-		return s.pool.unreachable(context.Background(), errors.New("no answer"))
-	}
+	stream, err := s.open(ctx, c, cancel)
 	if err != nil {
 		return err
 	}
@@ -84,6 +80,25 @@ func (s *session) run(ctx context.Context) error {
 		log.Warn("append stream broke", "request", s.request, "unanswered", n, "err", err)
 	}
 	return err
+}
+
+// open opens the stream, once there is a connection.
+func (s *session) open(ctx context.Context, c *conn, cancel func()) (grpc.ClientStream, error) {
+	patience := time.AfterFunc(openWait, cancel)
+	stream, err := c.log.Append(ctx, grpc.WaitForReady(true), grpc.MaxRetryRPCBufferSize(0))
+	if err == nil {
+		// Until something was sent, gRPC would begin the stream anew by itself
+		// when its connection breaks, and wait for another one for as long as
+		// that takes.
+		err = stream.SendMsg(&rpc.AppendFrame{})
+	}
+	if errors.Is(err, io.EOF) {
+		err = stream.RecvMsg(&logv1.AppendResponse{}) // which knows why
+	}
+	if !patience.Stop() {
+		err = s.pool.unreachable(context.Background(), errors.New("no answer"))
+	}
+	return stream, err
 }
 
 // send sends what is taken, until the stream is over.
@@ -223,6 +238,8 @@ func (s *session) outcome(err error, handed bool) error {
 		return fmt.Errorf("%w: the client was closed before there was an answer", api.ErrUncertain)
 	case handed:
 		return fmt.Errorf("%w: the connection broke: %s", api.ErrUncertain, text)
+	case !s.opened && errors.Is(err, api.ErrUnavailable):
+		return err
 	}
 	return fmt.Errorf("%w: not sent, the connection broke: %s", api.ErrUnavailable, text)
 }

@@ -90,8 +90,8 @@ func TestConnectionLimit(t *testing.T) {
 		require.NoError(t, c.Close())
 	}
 	require.Equal(t, 100.0, x.metric("wpd_rpc_refused_connections_total"))
-	require.Less(t, len(x.log.lines("refused a connection", "limit=50")), 60, "at most one a second")
-	require.NotEmpty(t, x.log.lines("refused a connection"))
+	x.says("refused a connection", "limit=50")
+	require.Less(t, len(x.log.lines("refused a connection")), 60, "at most one a second")
 	require.NoError(t, open[0].c.Close())
 	eventually(t, "there is room", func() bool { return x.metric("wpd_rpc_connections") == 49 })
 	_, err := x.logs().Hello(t.Context(), &logv1.HelloRequest{})
@@ -231,7 +231,7 @@ func TestRapidResets(t *testing.T) {
 			}
 			r.isClosed()
 			require.Less(t, resets, 1_000_000)
-			require.NotEmpty(t, x.log.lines("takes back its calls", "limit=5000"))
+			x.says("takes back its calls", "limit=5000")
 			x.lift()
 		})
 	}
@@ -293,7 +293,7 @@ func TestHalfOpenStreams(t *testing.T) {
 				eventually(t, "just as many are in", func() bool { return refused() >= connections*each-most-10 })
 				require.InDelta(t, most, x.metric("wpd_rpc_calls"), 10)
 			}
-			require.NotEmpty(t, x.log.lines("level=INFO", "too many calls"))
+			x.says("level=INFO", "too many calls")
 			x.lift()
 		})
 	}

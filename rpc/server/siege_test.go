@@ -210,6 +210,13 @@ func (x *siege) resident(field string) int64 {
 	return 0
 }
 
+// says waits until the server's log, which takes its time, has a line with all
+// of these.
+func (x *siege) says(with ...string) {
+	x.t.Helper()
+	eventually(x.t, "the log says so", func() bool { return len(x.log.lines(with...)) > 0 })
+}
+
 // lift ends the siege: the other client is served, and was all the time, and
 // the server's memory has stayed within bounds.
 func (x *siege) lift() {
