@@ -12,7 +12,7 @@ const (
 	// others are in flight, if nothing was set. With nothing in flight an
 	// entry is sent at once.
 	lingerMin = time.Millisecond
-	lingerMax = 10 * time.Millisecond
+	lingerMax = 100 * time.Millisecond
 	// lingerAdaptive is the option when nothing was set.
 	lingerAdaptive = -time.Second
 	// inFlightBytesDefault is as much as the batches that may be in flight
@@ -49,7 +49,7 @@ func ProducerID(name string) WriterOption { return func(o *writerOptions) { o.na
 
 // Linger bounds how long an entry waits for others to share its batch while
 // earlier batches are in flight. By default that is an eighth of the usual
-// time to an acknowledgement, 1 to 10 ms. With nothing in flight an entry is
+// time to an acknowledgement, 1 to 100 ms. With nothing in flight an entry is
 // sent at once. 0 means never to wait.
 func Linger(d time.Duration) WriterOption { return func(o *writerOptions) { o.linger = max(0, d) } }
 
