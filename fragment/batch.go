@@ -222,7 +222,11 @@ func checkBatchHeader(b []byte) (int, error) {
 	if !bytes.Equal(b[:4], []byte(batchMagic)) {
 		return 0, corrupt(0, "batch: magic %q, want %q", b[:4], batchMagic)
 	}
-	if v := b[offBatchVersion]; v != batchVersion {
+	switch v := b[offBatchVersion]; v {
+	case batchVersion:
+	case 0: // there never was one, but zeros are what a lost page reads as
+		return 0, corrupt(offBatchVersion, "batch: version 0, want 1 or more")
+	default:
 		return 0, &VersionError{What: "batch", Have: uint64(v), Know: batchVersion, Offset: offBatchVersion}
 	}
 	headerLen, length := int(le.Uint16(b[offBatchHeaderLen:])), int(le.Uint32(b[offBatchLength:]))

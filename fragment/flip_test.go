@@ -116,3 +116,19 @@ func TestLargeFlips(t *testing.T) {
 	_, err := Decode(all)
 	require.NoError(t, err)
 }
+
+// TestZerosBehindMagic: a lost page that begins behind the magic is damage, and
+// not of a version to come.
+func TestZerosBehindMagic(t *testing.T) {
+	var b Builder
+	batch := makeBatch(t, BatchMeta{Producer: 1, ProducerEpoch: 1, FirstSeq: 1}, randomItems(newRand(t), 1, 100)...)
+	batch.Stamp(Stamp{Log: 1, Attachment: 2, Epoch: 5, From: 1, Time: 1})
+	b.Add(1, batch)
+	all := object(freeze(&b, Head{Kind: KindFragment, N: 1, Epoch: 5}, &Directory{}).Object)
+	for _, from := range []int{offHeadVersion, headLen + offBatchVersion} {
+		lost := slices.Clone(all)
+		clear(lost[from:min(len(lost), from+64)])
+		_, err := Decode(lost)
+		requireCorrupt(t, err, len(all), "zeros from %d", from)
+	}
+}

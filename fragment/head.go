@@ -133,9 +133,13 @@ func DecodeHead(b []byte) (Head, error) {
 }
 
 // otherVersion tells a header that is too new from one whose version was
-// damaged: the latter's checksum fits as soon as the version is put right.
+// damaged: the latter's checksum fits as soon as the version is put right. There
+// never was a version 0, but zeros are what a lost page reads as.
 func otherVersion(b [headLen]byte) error {
 	have := b[offHeadVersion]
+	if have == 0 {
+		return corrupt(offHeadVersion, "header: version 0, want 1 or more")
+	}
 	b[offHeadVersion] = headVersion
 	if le.Uint32(b[offHeadSum:]) == headerSum(b[:]) {
 		return corrupt(offHeadVersion, "header: version %d, and the checksum of version %d", have, headVersion)

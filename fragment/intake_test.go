@@ -100,6 +100,8 @@ func TestOpenBatch(t *testing.T) {
 		"required feature, flip":   {func(b []byte) []byte { b[offBatchRequired] = 1; return b }, corrupt(offBatchRequired, "does not fit")},
 		"codec, flip":              {func(b []byte) []byte { b[offBatchCodec] = 4; return b }, corrupt(offBatchCodec, "does not fit")},
 		"version, flip":            {func(b []byte) []byte { b[offBatchVersion] = 3; return b }, corrupt(offBatchVersion, "does not fit")},
+		"version 0":                {put(offBatchVersion, 0), corrupt(offBatchVersion, "version 0")},
+		"zeros behind the magic":   {func(b []byte) []byte { clear(b[4:]); return b }, corrupt(offBatchVersion, "version 0")},
 		"codec 3":                  {put(offBatchCodec, 3), version("batch codec", offBatchCodec)},
 		"extension to know":        {func(b []byte) []byte { return sealBatch(extend(b, 0x80, 0)) }, version("batch extension", 104)},
 		"extension cut off":        {func(b []byte) []byte { return sealBatch(extend(b, 1, 1, 0, 2, 9, 9)) }, corrupt(107, "cut off")},
