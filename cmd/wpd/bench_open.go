@@ -192,12 +192,8 @@ func newBenchFillCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithCancel(cmd.Context())
+			ctx, cancel := untilClosed(cmd.Context(), cmd.InOrStdin())
 			defer cancel()
-			go func() {
-				_, _ = io.Copy(io.Discard, cmd.InOrStdin())
-				cancel()
-			}()
 			return c.fillAndWait(ctx, cmd.OutOrStdout())
 		},
 	}

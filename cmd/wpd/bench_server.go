@@ -28,12 +28,8 @@ func newBenchServerCommand() *cobra.Command {
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// A Ctrl-C is for the bench, which ends us when it is done.
-			ctx, cancel := context.WithCancel(context.WithoutCancel(cmd.Context()))
+			ctx, cancel := untilClosed(context.WithoutCancel(cmd.Context()), cmd.InOrStdin())
 			defer cancel()
-			go func() {
-				_, _ = io.Copy(io.Discard, cmd.InOrStdin())
-				cancel()
-			}()
 			return serveQuietly(ctx, cmd.OutOrStdout(), cfg)
 		},
 	}

@@ -49,3 +49,14 @@ func (c *child) wait() error { return c.cmd.Wait() }
 
 // complaints is what the process wrote to its standard error, once it has ended.
 func (c *child) complaints() string { return strings.TrimSpace(c.stderr.String()) }
+
+// untilClosed returns a context that ends when in does: how a child finds out
+// that its parent wants it no more, or is gone.
+func untilClosed(ctx context.Context, in io.Reader) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		_, _ = io.Copy(io.Discard, in) // an error is an end, too
+		cancel()
+	}()
+	return ctx, cancel
+}
