@@ -13,6 +13,12 @@ const (
 	// entry is sent at once.
 	lingerMin = time.Millisecond
 	lingerMax = 100 * time.Millisecond
+	// lingerShareMin is the share of the usual time to an acknowledgement for
+	// which they do, and lingerShareMax what it becomes as all writers of the
+	// client together come to have crowdBytes in flight.
+	lingerShareMin = 1.0 / 8
+	lingerShareMax = 1.0 / 2
+	crowdBytes     = 32 << 20
 	// lingerAdaptive is the option when nothing was set.
 	lingerAdaptive = -time.Second
 	// inFlightBytesDefault is as much as the batches that may be in flight
@@ -49,8 +55,9 @@ func ProducerID(name string) WriterOption { return func(o *writerOptions) { o.na
 
 // Linger bounds how long an entry waits for others to share its batch while
 // earlier batches are in flight. By default that is an eighth of the usual
-// time to an acknowledgement, 1 to 100 ms. With nothing in flight an entry is
-// sent at once. 0 means never to wait.
+// time to an acknowledgement, up to a half where all writers of the client have
+// 32 MiB in flight; 1 to 100 ms. With nothing in flight an entry is sent at
+// once. 0 means never to wait.
 func Linger(d time.Duration) WriterOption { return func(o *writerOptions) { o.linger = max(0, d) } }
 
 // InFlight bounds the bytes of entries that were handed to the writer and are

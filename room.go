@@ -54,6 +54,13 @@ func (r *room) free(bytes int) {
 	r.grantLocked()
 }
 
+// taken says how much of a number of bytes is taken, 0 to 1.
+func (r *room) taken(of int) float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return min(1, float64(r.used)/float64(of))
+}
+
 // fits: what is over the limit by itself fits when nothing else is there.
 func (r *room) fits(bytes int) bool { return r.used == 0 || r.used+bytes <= r.limit }
 

@@ -210,12 +210,15 @@ func (w *Writer) collect(ctx context.Context, headers []Header, data []byte, asy
 // lingerLocked is how long a batch waits for company. Unless it was set, that
 // follows the service: an eighth of the usual time to an acknowledgement costs
 // an entry little, and makes few large batches of many small ones where
-// acknowledgements take long.
+// acknowledgements take long. It is up to half of that time where the client
+// has much in flight: then acknowledgements take long since there are so many
+// batches, each of which costs both ends the same, however large it is.
 func (w *Writer) lingerLocked() time.Duration {
 	if w.linger != lingerAdaptive {
 		return w.linger
 	}
-	return min(max(lingerMin, w.latency/8), lingerMax)
+	share := lingerShareMin + (lingerShareMax-lingerShareMin)*w.client.room.taken(crowdBytes)
+	return min(max(lingerMin, time.Duration(share*float64(w.latency))), lingerMax)
 }
 
 // checkEntry finds out, before anything is done, whether an entry is within

@@ -186,6 +186,50 @@ func TestBatching(t *testing.T) {
 	})
 }
 
+// Unless it was set, linger is an eighth of the usual time to an
+// acknowledgement, and up to half of it where the client has much in flight.
+func TestLingerFollows(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.delay = 80 * time.Millisecond
+		writer, other := w.writer(), w.writer(wpd.Linger(0))
+		for range 100 {
+			if _, err := writer.Append(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lingers := func() time.Duration {
+			t.Helper()
+			w.async(writer, "at once")
+			start, n := time.Now(), len(w.sent())
+			w.async(writer, "later")
+			for len(w.sent()) == n {
+				time.Sleep(time.Millisecond)
+				synctest.Wait()
+			}
+			took := time.Since(start)
+			if err := writer.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return took
+		}
+		for _, c := range []struct {
+			inFlight int
+			want     time.Duration
+		}{{0, 10 * time.Millisecond}, {16, 25 * time.Millisecond}, {32, 40 * time.Millisecond}, {40, 40 * time.Millisecond}} {
+			for range c.inFlight {
+				other.AppendAsync(t.Context(), wpd.Entry{Data: make([]byte, 1<<20)})
+			}
+			synctest.Wait()
+			if got := lingers(); got < c.want-2*time.Millisecond || got > c.want+2*time.Millisecond {
+				t.Errorf("with %d MiB in flight entries linger for %v, want %v", c.inFlight, got, c.want)
+			}
+			if err := other.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestRetry(t *testing.T) {
 	for _, f := range []fault{notTaken, turnedAway, dropped, replyLost, late} {
 		for _, codec := range []wpd.Codec{wpd.CodecNone, wpd.CodecS2, wpd.CodecZstd} {

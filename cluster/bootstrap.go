@@ -8,7 +8,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
 )
 
@@ -48,6 +47,30 @@ func (m *Member) openDisk() (err error) {
 	})
 }
 
+// openNetwork takes the addresses to listen at. Nobody hears of them yet, and
+// who connects waits.
+func (m *Member) openNetwork() (err error) {
+	if !m.config.networked() {
+		return nil
+	}
+	l, err := m.config.Network.Listen(m.config.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for raft at %s: %w", m.config.Listen, err)
+	}
+	at, err := advertised(m.config.Advertise, l.Addr())
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen for raft: %w", err), l.Close())
+	}
+	m.doorman = newDoorman(m)
+	m.streams = newStreams(m.config, l, streamAddr{m.me.Identity, at}, m.doorman, m.metrics)
+	m.gossiped = func(identity string) string {
+		n, _ := m.gossip.node(identity)
+		return n.grpc
+	}
+	m.gossip, err = openGossip(m.config)
+	return err
+}
+
 // claim makes sure that the bucket is our cluster's, and wins a boot number in
 // it. Raft has not started yet: a copied directory must not get that far.
 func (m *Member) claim(ctx context.Context) error {
@@ -58,7 +81,15 @@ func (m *Member) claim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at raft's store: %w", err)
 	}
-	if err := claimBucket(ctx, m.config, m.me, fresh); err != nil {
+	switch {
+	case fresh && m.config.networked():
+		m.founders, err = m.form(ctx)
+	case fresh:
+		m.founders, err = m.foundAlone(ctx)
+	default:
+		err = claimBucket(ctx, m.config, m.me, false)
+	}
+	if err != nil {
 		return err
 	}
 	if m.me.BucketURL != m.config.BucketURL {
@@ -68,6 +99,23 @@ func (m *Member) claim(ctx context.Context) error {
 		}
 	}
 	return m.claimBoot(ctx)
+}
+
+// foundAlone makes a cluster of this node, which has no network. A directory
+// that has begun to be one of several must go on so.
+func (m *Member) foundAlone(ctx context.Context) ([]founder, error) {
+	me := []founder{{Identity: m.me.Identity}}
+	if m.me.Joined {
+		return nil, &GroupError{Dir: m.config.Dir}
+	}
+	if err := claimBucket(ctx, m.config, m.me, true); err != nil {
+		return nil, err
+	}
+	there, err := readClusterObject(ctx, m.config.Bucket)
+	if err == nil && len(there.Founders) > 1 {
+		err = &GroupError{Dir: m.config.Dir, Members: len(there.Founders)}
+	}
+	return me, err
 }
 
 // claimBoot counts up the boot and wins its object. A start that crashed
@@ -92,22 +140,18 @@ func (m *Member) claimBoot(ctx context.Context) (err error) {
 	return setJSON(m.stores.stable, keyBoot, m.boot)
 }
 
-// startRaft starts raft, bootstrapping it if that never happened, and returns
-// once it leads and has applied what was committed before.
-func (m *Member) startRaft(ctx context.Context) error {
+// startRaft starts raft, bootstrapping it if this node is to and that never
+// happened.
+func (m *Member) startRaft() error {
 	conf := m.raftConfig()
-	address := raft.ServerAddress(m.me.Identity)
-	_, m.transport = raft.NewInmemTransport(address)
+	m.openTransport()
 	watched := &watchedStores{
-		LogStore: m.stores.logs, StableStore: m.stores.stable, fail: m.fail, closing: m.closing,
+		LogStore: m.stores.logs, StableStore: m.stores.stable, busy: &m.logBusy, fail: m.fail, closing: m.closing,
 	}
-	if err := guard(func() error { return m.bootstrap(conf, address) }); err != nil {
+	if err := guard(func() error { return m.bootstrap(conf) }); err != nil {
 		return fmt.Errorf("bootstrap raft: %w", err)
 	}
-	err := guard(func() (err error) {
-		m.raft, err = raft.NewRaft(conf, m.machine, watched, watched, m.stores.snaps, m.transport)
-		return err
-	})
+	err := m.newRaft(conf, watched)
 	// A snapshot that can't be read fails the member even if raft has found
 	// an older one.
 	if failed := m.Err(); failed != nil {
@@ -119,7 +163,53 @@ func (m *Member) startRaft(ctx context.Context) error {
 		}
 		return fmt.Errorf("start raft: %w", err)
 	}
-	return m.awaitLead(ctx)
+	close(m.ready)
+	m.startLeases()
+	if m.config.networked() {
+		m.View(m.roster.refresh)
+		if m.config.Serve != nil {
+			m.config.Serve(m)
+		}
+		m.streams.start()
+	}
+	if n := len(m.servers()); !m.config.networked() && n > 1 {
+		return &GroupError{Dir: m.config.Dir, Members: n}
+	}
+	return nil
+}
+
+// newRaft makes raft, in a goroutine: if its store fails meanwhile, raft hangs
+// until the member is closing.
+func (m *Member) newRaft(conf *raft.Config, watched *watchedStores) error {
+	done := make(chan error, 1)
+	started := m.spawn(func() {
+		done <- guard(func() (err error) {
+			m.raft, err = raft.NewRaft(conf, watchedMachine{m.machine, &m.workBusy}, watched, watched, m.stores.snaps, m.acks.watch(m.transport))
+			return err
+		})
+	})
+	if !started {
+		return ErrClosed
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-m.failed:
+		return m.Err()
+	}
+}
+
+// openTransport makes raft's transport.
+func (m *Member) openTransport() {
+	if !m.config.networked() {
+		_, m.transport = raft.NewInmemTransport(raft.ServerAddress(m.me.Identity))
+		return
+	}
+	if p, ok := m.config.Peers.(Introducer); ok {
+		p.Introduce(m.me.cluster, m.me.Identity)
+	}
+	m.group = newGroupTransport(m, m.streams)
+	m.transport = m.group
 }
 
 func (m *Member) raftConfig() *raft.Config {
@@ -128,17 +218,24 @@ func (m *Member) raftConfig() *raft.Config {
 	conf.HeartbeatTimeout = heartbeatTimeout
 	conf.ElectionTimeout = electionTimeout
 	conf.LeaderLeaseTimeout = leaderLeaseTimeout
+	if m.config.networked() {
+		conf.HeartbeatTimeout = m.config.Heartbeat
+		conf.ElectionTimeout = m.config.Heartbeat
+		conf.LeaderLeaseTimeout = m.config.Heartbeat / 2
+	}
+	// A member that is removed is to be told so, not to find its raft gone.
+	conf.ShutdownOnRemove = false
 	conf.BatchApplyCh = true
 	conf.NoLegacyTelemetry = true
 	conf.Logger = newRaftLogger(m.logger)
 	return conf
 }
 
-// bootstrap writes the first configuration, with this node alone, unless raft
-// has one.
-func (m *Member) bootstrap(conf *raft.Config, address raft.ServerAddress) error {
+// bootstrap writes the first configuration, if this node is to and raft has
+// none. All founders write the same.
+func (m *Member) bootstrap(conf *raft.Config) error {
 	empty, err := m.stores.empty()
-	if err != nil || !empty {
+	if err != nil || !empty || len(m.founders) == 0 {
 		return err
 	}
 	// A bootstrap that crashed half-way has set the term and nothing else;
@@ -146,43 +243,13 @@ func (m *Member) bootstrap(conf *raft.Config, address raft.ServerAddress) error 
 	if err := m.stores.stable.SetUint64(keyTerm, 0); err != nil {
 		return err
 	}
-	return raft.BootstrapCluster(conf, m.stores.logs, m.stores.stable, m.stores.snaps, m.transport, raft.Configuration{
-		Servers: []raft.Server{{Suffrage: raft.Voter, ID: conf.LocalID, Address: address}},
-	})
-}
-
-func (m *Member) awaitLead(ctx context.Context) error {
-	for leads := false; !leads; {
-		select {
-		case leads = <-m.raft.LeaderCh():
-		case <-m.failed:
-			return m.Err()
-		case <-ctx.Done():
-			return fmt.Errorf("wait for raft to lead: %w", context.Cause(ctx))
+	var first raft.Configuration
+	for _, f := range m.founders {
+		s := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(f.Identity), Address: raft.ServerAddress(f.Identity)}
+		if f.Raft != "" {
+			s.Address = streamAddr{f.Identity, f.Raft}.server()
 		}
+		first.Servers = append(first.Servers, s)
 	}
-	return m.Confirm(ctx)
-}
-
-// join makes this cluster and this boot known in the metadata, and compares
-// the metadata with the bucket.
-func (m *Member) join(ctx context.Context) error {
-	var there fragment.ClusterID
-	m.View(func(s *fsm.State) { there = s.Cluster().ID })
-	if there.IsZero() {
-		if _, err := m.Propose(ctx, fsm.NewInitCluster(m.me.cluster, fsm.FeatureLevel)); err != nil {
-			return fmt.Errorf("name the cluster: %w", err)
-		}
-	} else if there != m.me.cluster {
-		return &DataDirError{Dir: m.config.Dir, Reason: "is damaged", Err: &fsm.ClusterError{Have: there, Want: m.me.cluster}}
-	}
-	_, err := m.Propose(ctx, fsm.NewRegisterBoot(fsm.Node{
-		Identity: m.me.Identity, Name: m.me.Name, Boot: m.boot.Number, Nonce: m.boot.nonce,
-	}))
-	if err != nil {
-		return fmt.Errorf("register boot %d: %w", m.boot.Number, err)
-	}
-	var highest fragment.Epoch
-	m.View(func(s *fsm.State) { highest = s.HighestEpoch() })
-	return checkEpochs(ctx, m.config.Bucket, highest)
+	return raft.BootstrapCluster(conf, m.stores.logs, m.stores.stable, m.stores.snaps, m.transport, first)
 }

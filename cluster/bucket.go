@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,10 +28,37 @@ func bootKey(identity string, boot uint64) string {
 	return fmt.Sprintf("%s%016x", bootPrefix(identity), boot)
 }
 
-// clusterObject is the content of cluster.json.
+func probeKey(identity string) string { return bootPrefix(identity) + "probe" }
+
+// clusterObject is the content of cluster.json. Founders are the first voters:
+// each of them that holds no metadata yet may bootstrap raft, with exactly
+// these. It is empty in a cluster that began without a network.
 type clusterObject struct {
-	Version int    `json:"version"`
-	Cluster string `json:"cluster"`
+	Version  int       `json:"version"`
+	Cluster  string    `json:"cluster"`
+	Founders []founder `json:"founders,omitempty"`
+
+	id fragment.ClusterID
+}
+
+// founder is one of the first voters.
+type founder struct {
+	Identity string `json:"identity"`
+	Raft     string `json:"raft"` // where it listened then
+}
+
+// founded tells whether an identity is among the founders.
+func (c clusterObject) founded(identity string) bool {
+	return slices.ContainsFunc(c.Founders, func(f founder) bool { return f.Identity == identity })
+}
+
+// probeObject is the content of nodes/<identity>/probe, which shows before
+// there is a cluster that the nodes share one bucket: who reads it knows the
+// nonce by gossip.
+type probeObject struct {
+	Version  int    `json:"version"`
+	Identity string `json:"identity"`
+	Nonce    string `json:"nonce"`
 }
 
 // bootObject is the content of nodes/<identity>/<boot>. Its nonce is what
@@ -55,33 +83,37 @@ func createJSON(ctx context.Context, o Objects, key string, v any) error {
 // readCluster returns the cluster that the bucket belongs to, zero if it
 // belongs to none.
 func readCluster(ctx context.Context, o Objects) (fragment.ClusterID, error) {
+	c, err := readClusterObject(ctx, o)
+	return c.id, err
+}
+
+func readClusterObject(ctx context.Context, o Objects) (c clusterObject, err error) {
 	b, size, err := o.ReadRange(ctx, clusterKey, 0, ownBytesMax)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fragment.ClusterID{}, nil
+		return clusterObject{}, nil
 	}
 	if err != nil {
-		return fragment.ClusterID{}, fmt.Errorf("read %s: %w", clusterKey, err)
+		return clusterObject{}, fmt.Errorf("read %s: %w", clusterKey, err)
 	}
 	if size > ownBytesMax {
-		return fragment.ClusterID{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("has %d bytes and is not one of wpd's", size)}
+		return clusterObject{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("has %d bytes and is not one of wpd's", size)}
 	}
-	var c clusterObject
 	if err := json.Unmarshal(b, &c); err != nil {
-		return fragment.ClusterID{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("is damaged or not one of wpd's: %v", err)}
+		return clusterObject{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("is damaged or not one of wpd's: %v", err)}
 	}
 	if c.Version > recordVersion {
-		return fragment.ClusterID{}, &VersionError{What: "object " + clusterKey, Have: c.Version, Known: recordVersion}
+		return clusterObject{}, &VersionError{What: "object " + clusterKey, Have: c.Version, Known: recordVersion}
 	}
-	id, err := fragment.ParseClusterID(c.Cluster)
-	if err != nil || id.IsZero() {
-		return fragment.ClusterID{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("is damaged or not one of wpd's: it names the cluster %.64q", c.Cluster)}
+	c.id, err = fragment.ParseClusterID(c.Cluster)
+	if err != nil || c.id.IsZero() {
+		return clusterObject{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("is damaged or not one of wpd's: it names the cluster %.64q", c.Cluster)}
 	}
-	return id, nil
+	return c, nil
 }
 
 // claimBucket makes sure that the bucket belongs to our cluster. Only a data
-// directory that holds no metadata yet may found one: else an emptied or
-// wrong bucket would be taken for a new one.
+// directory that holds no metadata yet may found one, of this node alone: else
+// an emptied or wrong bucket would be taken for a new one.
 func claimBucket(ctx context.Context, c Config, me self, fresh bool) error {
 	if fresh {
 		err := createJSON(ctx, c.Bucket, clusterKey, clusterObject{Version: recordVersion, Cluster: me.Cluster})
@@ -142,20 +174,21 @@ func parseBoot(identity, key string) (uint64, bool) {
 	return n, ok && err == nil && bootKey(identity, n) == key
 }
 
-// checkEpochs looks for a chain above the highest epoch that the metadata has
-// granted. It costs one request: what lies below is skipped.
-func checkEpochs(ctx context.Context, o Objects, highest fragment.Epoch) error {
+// findEpoch looks for a chain above the highest epoch that the metadata has
+// granted, and returns where it is. It costs one request: what lies below is
+// skipped.
+func findEpoch(ctx context.Context, o Objects, highest fragment.Epoch) (key string, e fragment.Epoch, err error) {
 	// A zero after the digits sorts behind every object of the highest
 	// chain, and before the next one.
 	after := fragment.ChainsPrefix() + highest.String() + "0"
 	for key, err := range o.List(ctx, fragment.ChainsPrefix(), after) {
 		if err != nil {
-			return fmt.Errorf("list %s: %w", fragment.ChainsPrefix(), err)
+			return "", 0, fmt.Errorf("list %s: %w", fragment.ChainsPrefix(), err)
 		}
 		// Keys that are not ours are for verify to report.
 		if e, _, err := fragment.ParseChainKey(key); err == nil && e > highest {
-			return &RolledBackError{What: "chain epoch", Where: key, Found: uint64(e), Have: uint64(highest)}
+			return key, e, nil
 		}
 	}
-	return nil
+	return "", 0, nil
 }

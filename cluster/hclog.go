@@ -5,23 +5,54 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
 
 // raftLogger lets raft log through slog, each message one level lower than
 // raft gives it: that an election begins is a warning to raft and daily
-// business to us.
+// business to us. A warning that has just been given comes as a debug message:
+// a peer that is gone would fill the log.
 type raftLogger struct {
-	out  *slog.Logger
-	name string
-	args []any
+	out   *slog.Logger
+	name  string
+	args  []any
+	given *given
+}
+
+// given remembers when each warning came last.
+type given struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+const (
+	warnEvery = 10 * time.Second // each warning
+	warnsMax  = 256              // far more than raft has
+)
+
+// lately says whether a warning came within warnEvery, and notes that it comes.
+func (g *given) lately(msg string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	if at, ok := g.last[msg]; ok && now.Sub(at) < warnEvery {
+		return true
+	}
+	if len(g.last) >= warnsMax {
+		clear(g.last)
+	}
+	g.last[msg] = now
+	return false
 }
 
 var _ hclog.Logger = (*raftLogger)(nil)
 
 func newRaftLogger(l *slog.Logger) *raftLogger {
-	return &raftLogger{out: l, name: "raft"}
+	return &raftLogger{out: l, name: "raft", given: &given{last: make(map[string]time.Time)}}
 }
 
 func slogLevel(l hclog.Level) slog.Level {
@@ -41,6 +72,9 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	at := slogLevel(level)
 	if level == hclog.Off || !l.out.Enabled(context.Background(), at) {
 		return
+	}
+	if at >= slog.LevelWarn && l.given.lately(l.name+msg) {
+		at = slog.LevelDebug
 	}
 	l.out.Log(context.Background(), at, l.name+": "+msg, args...)
 }
@@ -68,7 +102,7 @@ func (l *raftLogger) ImpliedArgs() []any { return l.args }
 
 // With implements hclog.Logger.
 func (l *raftLogger) With(args ...any) hclog.Logger {
-	return &raftLogger{out: l.out.With(args...), name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...)}
+	return &raftLogger{out: l.out.With(args...), name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...), given: l.given}
 }
 
 // Name implements hclog.Logger.
@@ -76,12 +110,12 @@ func (l *raftLogger) Name() string { return l.name }
 
 // Named implements hclog.Logger.
 func (l *raftLogger) Named(name string) hclog.Logger {
-	return &raftLogger{out: l.out, name: l.name + "." + name, args: l.args}
+	return &raftLogger{out: l.out, name: l.name + "." + name, args: l.args, given: l.given}
 }
 
 // ResetNamed implements hclog.Logger.
 func (l *raftLogger) ResetNamed(name string) hclog.Logger {
-	return &raftLogger{out: l.out, name: name, args: l.args}
+	return &raftLogger{out: l.out, name: name, args: l.args, given: l.given}
 }
 
 // SetLevel implements hclog.Logger; the slog.Handler has the say.
@@ -112,5 +146,35 @@ type lineWriter struct{ l *raftLogger }
 
 func (w lineWriter) Write(b []byte) (int, error) {
 	w.l.Info(string(b))
+	return len(b), nil
+}
+
+// gossipLogger returns a logger for memberlist, whose lines begin with a level.
+func (l *raftLogger) gossipLogger() *log.Logger {
+	return log.New(&gossipLines{l: &raftLogger{out: l.out, name: "gossip", given: l.given}}, "", 0)
+}
+
+// gossipLines logs lines of memberlist's. Of those that others can cause, which
+// are errors and warnings, it lets one a second pass.
+type gossipLines struct {
+	l     *raftLogger
+	limit logLimit
+}
+
+var gossipLevels = map[string]hclog.Level{"[DEBUG]": hclog.Debug, "[INFO]": hclog.Info, "[WARN]": hclog.Warn, "[ERR]": hclog.Error}
+
+func (w *gossipLines) Write(b []byte) (int, error) {
+	line := strings.TrimSpace(string(b))
+	level := hclog.Info
+	word, rest, _ := strings.Cut(line, " ")
+	if x, ok := gossipLevels[word]; ok {
+		level, line = x, strings.TrimPrefix(rest, "memberlist: ")
+	}
+	if level >= hclog.Warn {
+		if _, ok := w.limit.pass(); !ok {
+			return len(b), nil
+		}
+	}
+	w.l.Log(level, line)
 	return len(b), nil
 }

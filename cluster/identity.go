@@ -23,16 +23,25 @@ var (
 const recordVersion = 1 // of self, boot, and the objects in the bucket
 
 // self says who this node is. It is made with the data directory and then
-// only changes in BucketURL.
+// only changes in BucketURL, and before there is any metadata in Cluster and
+// Joined.
 type self struct {
 	Version   int    `json:"version"`
 	Name      string `json:"name"`
 	Identity  string `json:"identity"`
 	Cluster   string `json:"cluster"` // of the directory; final once the bucket says the same
 	BucketURL string `json:"bucket"`  // for messages
+	// Joined says that Cluster was made by another node: this one must not
+	// make it again.
+	Joined bool `json:"joined,omitempty"`
+	// Probe is the nonce in this node's probe object; see probeObject.
+	Probe string `json:"probe,omitempty"`
 
 	cluster fragment.ClusterID
 }
+
+// identitySuffixBytes is how much longer an identity is than the name.
+const identitySuffixBytes = 1 + 2*8
 
 // boot is the latest start that was counted.
 type boot struct {
@@ -91,6 +100,27 @@ func loadBoot(s raft.StableStore, dir string) (boot, error) {
 		return b, &DataDirError{Dir: dir, Reason: "has a damaged boot record", Err: err}
 	}
 	return b, nil
+}
+
+// adopt makes a cluster that another node has made ours, durably.
+func (me self) adopt(s raft.StableStore, cluster fragment.ClusterID) (self, error) {
+	if me.cluster == cluster {
+		return me, nil
+	}
+	me.cluster, me.Cluster, me.Joined = cluster, cluster.String(), true
+	return me, setJSON(s, keySelf, me)
+}
+
+// probe returns the nonce for the probe object, which is durable.
+func (me self) probe(s raft.StableStore) (self, fragment.Nonce, error) {
+	if me.Probe != "" {
+		n, err := parseNonce(me.Probe)
+		return me, n, err
+	}
+	var n fragment.Nonce
+	random(n[:])
+	me.Probe = n.String()
+	return me, n, setJSON(s, keySelf, me)
 }
 
 // count makes the next boot durable, before anybody else hears of it.

@@ -19,6 +19,10 @@ type machine struct {
 
 	mu    sync.RWMutex
 	state *fsm.State // guarded by mu
+	// results are the latest ones, each at its raft index modulo their number,
+	// for proposals that another member has put through raft. Empty in a group
+	// of one. Guarded by mu.
+	results []kept
 	// broken is why the state must not go on: a command that can't be
 	// applied was committed. Guarded by mu; never unset.
 	broken error
@@ -39,6 +43,36 @@ type response struct {
 	err    error // the member has failed
 }
 
+// resultsKept is how many raft indexes a result stays for: far more than are
+// applied between an answer of the leader and the wakeup of who waits for it.
+// All of them take some 350 KiB.
+const resultsKept = 4096
+
+// kept is the response to the command at a raft index.
+type kept struct {
+	index uint64
+	response
+}
+
+// keepResults makes the machine keep results from now on.
+func (m *machine) keepResults() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.results = make([]kept, resultsKept)
+}
+
+// resultAt returns what became of the command at an index, if that is still
+// known: a snapshot may have brought the state beyond it.
+func (m *machine) resultAt(index uint64) (response, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if len(m.results) == 0 {
+		return response{}, false
+	}
+	k := m.results[index%uint64(len(m.results))]
+	return k.response, k.index == index
+}
+
 // view calls f with the state, which f must not keep.
 func (m *machine) view(f func(*fsm.State)) {
 	m.mu.RLock()
@@ -55,7 +89,11 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 	out := make([]any, len(logs))
 	m.mu.Lock()
 	for i, l := range logs {
-		out[i] = m.applyLocked(l)
+		r := m.applyLocked(l)
+		if l.Type == raft.LogCommand && len(m.results) > 0 {
+			m.results[l.Index%uint64(len(m.results))] = kept{index: l.Index, response: r}
+		}
+		out[i] = r
 	}
 	m.mu.Unlock()
 	if n := len(logs); n > 0 {

@@ -26,9 +26,32 @@ type Member struct {
 	stores    *stores
 	me        self
 	boot      boot
-	began     uint64 // the last raft index on disk when this boot began
-	transport *raft.InmemTransport
+	began     uint64    // the last raft index on disk when this boot began
+	founders  []founder // the first voters, if this boot is to make raft's first configuration
+	gossip    *gossip   // nil in a group of one that needs no network, as are the next three
+	streams   *streams
+	group     *groupTransport
+	doorman   *doorman
+	transport raftTransport
 	raft      *raft.Raft
+	ready     chan struct{} // closed once raft is set
+
+	logBusy, workBusy stall         // of raft's store, and of the state
+	joining           chan struct{} // holds one while a node is being taken into the group
+	reigned           reigned
+	roster            roster
+	life              context.Context // ends when closing is closed
+	endLife           context.CancelFunc
+
+	// How it works with the others; made by initLeases.
+	leadership leadership
+	acks       acks
+	confirms   rounds // of Confirm
+	reign      rounds // confirmations that this member leads
+	keeper     *keeper
+	renewing   *renewing
+	table      *table
+	gossiped   func(identity string) (grpc string) // where gossip says that a member serves; may be nil
 
 	// barrierTerm is a term in which a barrier of ours has passed.
 	barrierTerm atomic.Uint64
@@ -60,15 +83,7 @@ func Open(ctx context.Context, c Config) (_ *Member, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{
-		config:  c,
-		logger:  c.Logger,
-		metrics: newMetrics(),
-		slots:   make(chan struct{}, slotsMax),
-		failed:  make(chan struct{}),
-		closing: make(chan struct{}),
-	}
-	m.machine = newMachine(m.fail, m.metrics)
+	m := newMember(c)
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open cluster member: %w", err), m.Close())
@@ -77,13 +92,19 @@ func Open(ctx context.Context, c Config) (_ *Member, err error) {
 	if err := m.openDisk(); err != nil {
 		return nil, err
 	}
+	if err := m.openNetwork(); err != nil {
+		return nil, err
+	}
 	if err := m.claim(ctx); err != nil {
 		return nil, err
 	}
-	if err := m.startRaft(ctx); err != nil {
+	if err := m.startRaft(); err != nil {
 		return nil, err
 	}
-	if err := m.join(ctx); err != nil {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.register(ctx); err != nil {
 		return nil, err
 	}
 	if err := m.metrics.register(c.Registerer, m.machine); err != nil {
@@ -91,6 +112,24 @@ func Open(ctx context.Context, c Config) (_ *Member, err error) {
 	}
 	m.logger.Info("cluster member is ready", "identity", m.me.Identity, "boot", m.boot.Number, "cluster", m.me.Cluster)
 	return m, nil
+}
+
+// newMember returns a member of which nothing is open; c is validated.
+func newMember(c Config) *Member {
+	m := &Member{
+		config:  c,
+		logger:  c.Logger,
+		metrics: newMetrics(),
+		slots:   make(chan struct{}, slotsMax),
+		ready:   make(chan struct{}),
+		joining: make(chan struct{}, 1),
+		failed:  make(chan struct{}),
+		closing: make(chan struct{}),
+	}
+	m.life, m.endLife = context.WithCancel(context.Background())
+	m.machine = newMachine(m.fail, m.metrics)
+	m.initLeases()
+	return m
 }
 
 // Identity returns the name of this node for ever: Config.Name plus a random
@@ -169,8 +208,14 @@ func (m *Member) close() error {
 	// The transport goes first: see watchedStores.
 	if m.transport != nil {
 		errs = append(errs, m.transport.Close())
+	} else if m.streams != nil {
+		errs = append(errs, m.streams.Close())
 	}
 	close(m.closing)
+	m.endLife()
+	if m.gossip != nil {
+		errs = append(errs, m.gossip.close())
+	}
 	// What is under way ends before raft does: raft never answers what it
 	// finds in its queue when it shuts down.
 	m.running.Wait()

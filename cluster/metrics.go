@@ -15,6 +15,13 @@ type metrics struct {
 	proposeSeconds prometheus.Histogram
 	snapshotBytes  prometheus.Gauge
 	failed         prometheus.Gauge
+	refused        prometheus.Counter
+	abdications    prometheus.Counter
+	leads          prometheus.Gauge
+	members        prometheus.Gauge
+	membersWell    prometheus.Gauge
+	tolerance      prometheus.Gauge
+	lease          *leaseMetrics
 
 	registered []prometheus.Collector
 }
@@ -38,6 +45,31 @@ func newMetrics() *metrics {
 			Name: "wpd_cluster_failed",
 			Help: "1 once this member can't go on and the node must be stopped.",
 		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "wpd_cluster_raft_connections_refused_total",
+			Help: "Connections to raft's address that were not those of a member. A rise means a node of another cluster, one that was removed, or a stranger.",
+		}),
+		abdications: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "wpd_cluster_abdications_total",
+			Help: "Times that this leader gave leadership up because its disk or its state stood still. A rise means a disk that is about to fail.",
+		}),
+		leads: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wpd_cluster_leads",
+			Help: "1 while this member leads. What it says of the members counts only then.",
+		}),
+		members: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wpd_cluster_members",
+			Help: "Members of the raft group, as the leader sees it.",
+		}),
+		membersWell: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wpd_cluster_members_well",
+			Help: "Members that the leader has just heard of and that keep up. Less than all for long means that a node is to be repaired or removed.",
+		}),
+		tolerance: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wpd_cluster_failure_tolerance",
+			Help: "How many voters may still fail before the group can decide nothing. 0 means that the next failure stops it.",
+		}),
+		lease: newLeaseMetrics(),
 	}
 }
 
@@ -52,15 +84,16 @@ func (m *metrics) register(r prometheus.Registerer, state *machine) error {
 			return v
 		})
 	}
-	for _, c := range []prometheus.Collector{
+	for _, c := range append(m.lease.collectors(),
 		m.proposals, m.proposeSeconds, m.snapshotBytes, m.failed,
+		m.refused, m.abdications, m.leads, m.members, m.membersWell, m.tolerance,
 		gauge("wpd_cluster_applied_index", "Raft index of the last command applied here. A rise that follows appends means that metadata is on the write path.",
 			func(s *fsm.State) float64 { return float64(s.AppliedIndex()) }),
 		gauge("wpd_cluster_logs", "Logs in the metadata. A rise that does not end means that somebody makes a log for each of something.",
 			func(s *fsm.State) float64 { return float64(s.LogCount()) }),
 		gauge("wpd_cluster_chains", "Chains in the metadata, sealed ones included. A fast rise means restarts or lost leases.",
 			func(s *fsm.State) float64 { return float64(s.ChainCount()) }),
-	} {
+	) {
 		if err := r.Register(c); err != nil {
 			m.unregister(r)
 			return err
@@ -88,7 +121,8 @@ func outcome(err error) string {
 		return "applied"
 	case errors.Is(err, ErrUncertain):
 		return "uncertain"
-	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrClosed), errors.Is(err, ErrBusy), errors.Is(err, ErrFailed):
+	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrClosed), errors.Is(err, ErrBusy), errors.Is(err, ErrFailed),
+		errors.Is(err, ErrUnreachable), errors.Is(err, ErrRefused):
 		return "not_done"
 	}
 	return "refused"

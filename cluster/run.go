@@ -3,16 +3,16 @@ package cluster
 import "context"
 
 // run calls f in a goroutine that Close waits for, and waits for it no longer
-// than ctx. It returns started false if f was not and will not be called.
-func (m *Member) run(ctx context.Context, f func() error) (started bool, err error) {
+// than ctx. Only then is its error an ErrUncertain that is not f's own.
+func (m *Member) run(ctx context.Context, f func() error) error {
 	select {
 	case m.slots <- struct{}{}:
 	case <-m.closing:
-		return false, ErrClosed
+		return ErrClosed
 	case <-m.failed:
-		return false, m.Err()
+		return m.Err()
 	case <-ctx.Done():
-		return false, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	done := make(chan error, 1)
 	if !m.spawn(func() {
@@ -20,13 +20,13 @@ func (m *Member) run(ctx context.Context, f func() error) (started bool, err err
 		done <- f()
 	}) {
 		<-m.slots
-		return false, ErrClosed
+		return ErrClosed
 	}
 	select {
 	case err := <-done:
-		return true, err
+		return err
 	case <-ctx.Done():
-		return true, &UncertainError{Err: context.Cause(ctx)}
+		return &UncertainError{Err: context.Cause(ctx)}
 	}
 }
 
@@ -42,6 +42,16 @@ func (m *Member) spawn(f func()) bool {
 
 // usable returns why no call can be served, nil if calls can.
 func (m *Member) usable(ctx context.Context) error {
+	if err := m.usableNow(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func (m *Member) usableNow() error {
 	if err := m.Err(); err != nil {
 		return err
 	}
@@ -49,9 +59,6 @@ func (m *Member) usable(ctx context.Context) error {
 	case <-m.closing:
 		return ErrClosed
 	default:
+		return nil
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return nil
 }

@@ -20,6 +20,7 @@ import (
 type watchedStores struct {
 	raft.LogStore
 	raft.StableStore
+	busy    *stall
 	fail    func(error)
 	closing <-chan struct{}
 
@@ -33,6 +34,7 @@ func (w *watchedStores) write(what string, f func() error) error {
 	if w.first != nil {
 		return w.first
 	}
+	defer w.busy.begin()()
 	if err := guard(f); err != nil {
 		w.first = fmt.Errorf("%s: %w", what, err)
 		w.fail(w.first)
@@ -70,4 +72,21 @@ func (w *watchedStores) Set(key, val []byte) error {
 // SetUint64 implements raft.StableStore.
 func (w *watchedStores) SetUint64(key []byte, val uint64) error {
 	return w.set(func() error { return w.StableStore.SetUint64(key, val) })
+}
+
+// watchedMachine notes how long the state takes for commands.
+type watchedMachine struct {
+	*machine
+	busy *stall
+}
+
+var _ raft.BatchingFSM = watchedMachine{}
+
+// Apply implements raft.FSM.
+func (w watchedMachine) Apply(l *raft.Log) any { return w.ApplyBatch([]*raft.Log{l})[0] }
+
+// ApplyBatch implements raft.BatchingFSM.
+func (w watchedMachine) ApplyBatch(logs []*raft.Log) []any {
+	defer w.busy.begin()()
+	return w.machine.ApplyBatch(logs)
 }

@@ -22,26 +22,12 @@ func (w *watermark) raise(index uint64) {
 	}
 }
 
-// wait returns true once the index is reached, false if one of the others is
-// closed first.
-func (w *watermark) wait(index uint64, closing, failed <-chan struct{}) bool {
-	for {
-		w.mu.Lock()
-		if w.index >= index {
-			w.mu.Unlock()
-			return true
-		}
-		if w.raised == nil {
-			w.raised = make(chan struct{})
-		}
-		raised := w.raised
-		w.mu.Unlock()
-		select {
-		case <-raised:
-		case <-closing:
-			return false
-		case <-failed:
-			return false
-		}
+// look returns the index, and what is closed at the next rise.
+func (w *watermark) look() (index uint64, raised <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.raised == nil {
+		w.raised = make(chan struct{})
 	}
+	return w.index, w.raised
 }

@@ -17,14 +17,16 @@ type BatchMeta struct {
 type BatchBuilder struct {
 	Limits Limits
 
-	buf   []byte // the header's room, then the entries; scratch
-	sum   uint32 // checksum of the entries so far
-	count int
+	head   []byte   // of an entry, while it is added
+	chunks [][]byte // the header's room, then the entries; scratch
+	size   int      // bytes in chunks
+	sum    uint32   // checksum of the entries so far
+	count  int
 }
 
 // Len is the size of the batch so far, in bytes, before compression; 0
 // without entries.
-func (b *BatchBuilder) Len() int { return len(b.buf) }
+func (b *BatchBuilder) Len() int { return b.size }
 
 // Count is the number of entries so far.
 func (b *BatchBuilder) Count() int { return b.count }
@@ -35,7 +37,7 @@ func (b *BatchBuilder) Fits(headers []Header, data []byte) bool {
 	if b.count == 0 {
 		return true
 	}
-	return b.count < BatchEntriesMax && len(b.buf)+encodedLen(headers, data) <= b.Limits.BatchBytesMax()
+	return b.count < BatchEntriesMax && b.size+encodedLen(headers, data) <= b.Limits.BatchBytesMax()
 }
 
 func encodedLen(headers []Header, data []byte) int {
@@ -64,38 +66,42 @@ func (b *BatchBuilder) Add(headers []Header, data []byte) error {
 	if b.count == BatchEntriesMax {
 		return &LimitError{What: "batch entries", Limit: BatchEntriesMax, Value: BatchEntriesMax + 1}
 	}
-	if n, most := len(b.buf)+encodedLen(headers, data), b.Limits.BatchBytesMax(); b.count > 0 && n > most {
+	if n, most := b.size+encodedLen(headers, data), b.Limits.BatchBytesMax(); b.count > 0 && n > most {
 		return &LimitError{What: "batch bytes", Limit: uint64(most), Value: uint64(n)}
 	}
-	b.reserve(encodedLen(headers, data))
-	start := len(b.buf)
-	b.buf = appendEntry(b.buf, headers, data)
-	b.sum = checksumAdd(b.sum, b.buf[start:])
+	if b.count == 0 {
+		first := getScratch(0)[:batchHeaderLen]
+		clear(first)
+		b.chunks, b.size = append(b.chunks, first), batchHeaderLen
+	}
+	b.head = appendEntryHead(b.head[:0], headers, len(data))
+	b.append(b.head)
+	b.append(data)
 	b.count++
 	return nil
 }
 
-// reserve makes room for n more bytes of entries.
-func (b *BatchBuilder) reserve(n int) {
-	old := b.buf
-	if old != nil && cap(old)-len(old) >= n {
-		return
+// append appends bytes.
+func (b *BatchBuilder) append(p []byte) {
+	for len(p) > 0 {
+		last := &b.chunks[len(b.chunks)-1]
+		if len(*last) == cap(*last) {
+			b.chunks = append(b.chunks, getScratch(b.size))
+			continue
+		}
+		n := min(len(p), cap(*last)-len(*last))
+		*last = append(*last, p[:n]...)
+		b.sum = checksumAdd(b.sum, p[:n])
+		b.size += n
+		p = p[n:]
 	}
-	b.buf = getScratch(max(len(old), batchHeaderLen) + n)
-	if old == nil {
-		b.buf = b.buf[:batchHeaderLen]
-		clear(b.buf)
-		return
-	}
-	b.buf = append(b.buf, old...)
-	putScratch(old)
 }
 
 // Finish returns the batch, whose bytes are the caller's, and empties the
 // builder. It needs at least one entry. A codec that does not make the
 // entries smaller is not used.
 func (b *BatchBuilder) Finish(m BatchMeta) Batch {
-	buf, sum := bytes.Clone(b.buf), b.sum
+	buf, sum := bytes.Join(b.chunks, nil), b.sum
 	raw := len(buf) - batchHeaderLen
 	codec := m.Codec
 	if codec != CodecNone {
@@ -119,7 +125,9 @@ func (b *BatchBuilder) Finish(m BatchMeta) Batch {
 	le.PutUint64(buf[offBatchLowestSeq:], m.LowestSeq)
 	le.PutUint64(buf[offBatchGeneration:], uint64(m.Generation))
 	le.PutUint32(buf[offBatchPayloadSum:], payloadSumEnd(sum, buf, batchHeaderLen))
-	putScratch(b.buf)
+	for _, c := range b.chunks {
+		putScratch(c)
+	}
 	*b = BatchBuilder{Limits: b.Limits}
 	return Batch{buf}
 }

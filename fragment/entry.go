@@ -147,12 +147,12 @@ func appendBytes[T string | []byte](dst []byte, part T) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(part))), part...)
 }
 
-// appendEntry encodes an entry: twice the length of its data, plus 1 if
-// headers follow; the block of headers; the data.
-func appendEntry(dst []byte, headers []Header, data []byte) []byte {
-	n := uint64(len(data)) << 1
+// appendEntryHead encodes what stands before an entry's data: twice the data's
+// length, plus 1 if headers follow; the block of headers.
+func appendEntryHead(dst []byte, headers []Header, dataLen int) []byte {
+	n := uint64(dataLen) << 1
 	if len(headers) == 0 {
-		return append(binary.AppendUvarint(dst, n), data...)
+		return binary.AppendUvarint(dst, n)
 	}
 	dst = binary.AppendUvarint(dst, n|1)
 	dst = binary.AppendUvarint(dst, uint64(headersLen(headers)))
@@ -160,7 +160,7 @@ func appendEntry(dst []byte, headers []Header, data []byte) []byte {
 		dst = appendBytes(dst, h.Key)
 		dst = appendBytes(dst, h.Value)
 	}
-	return append(dst, data...)
+	return dst
 }
 
 // headersLen is the size of the encoded headers, in bytes, without the length

@@ -218,7 +218,7 @@ func checkEntries(t testing.TB, batch Batch) {
 		require.NoError(t, again.Add(it.headers, it.data))
 	}
 	require.Equal(t, batch.Count(), again.Count())
-	require.True(t, bytes.Equal(raw, again.buf[batchHeaderLen:]))
+	require.True(t, bytes.Equal(raw, bytes.Join(again.chunks, nil)[batchHeaderLen:]))
 }
 
 func FuzzReadBatch(f *testing.F) {

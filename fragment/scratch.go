@@ -2,41 +2,42 @@ package fragment
 
 import "sync"
 
-// scratches keep the buffers that batches are built in between batches, so
-// that building costs no fresh memory: what Finish returns has its exact size.
-// A thousand batches may be open at once, and what a buffer has beyond its
-// batch is held all that time; so there are many sizes. The largest takes a
-// usual batch. (Not a sync.Pool: that is emptied by every other collection,
-// which come often where buffers are needed most.)
-var scratches = scratchPool{sizes: [...]int{
-	4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, BatchBytesTarget + batchBytesSlack,
-}}
+// scratches keep the chunks that batches are built in between batches, so that
+// building costs no fresh memory: what Finish returns has its exact size. A
+// batch gets chunk after chunk, so nothing is copied when it grows, and all of
+// them need the same few sizes: a small one, since a thousand batches may be
+// open at once, and most may stay small; larger ones once it has some entries.
+// (Not only a sync.Pool: that is emptied by every other collection, which come
+// often where chunks are needed most.)
+var scratches = scratchPool{sizes: [...]int{4 << 10, 16 << 10, 64 << 10}}
 
-// scratchBytesMax bounds what is kept, in bytes: buffers for a thousand small
-// batches that are sent together, or for a few large ones.
+// scratchBytesMax bounds what is kept for good, in bytes: chunks for a thousand
+// small batches that are sent together, or for many large ones. What is more is
+// kept until it was not needed between two collections.
 const scratchBytesMax = 24 << 20
 
-// scratchPool keeps buffers of some sizes. Safe for concurrent use.
+// scratchPool keeps chunks of some sizes. Safe for concurrent use.
 type scratchPool struct {
-	sizes [7]int
+	sizes [3]int
 
 	mu    sync.Mutex
-	free  [7][][]byte // by size
+	free  [3][][]byte // by size
 	bytes int         // in free
+
+	more [3]sync.Pool // by size
 }
 
-// getScratch returns an empty buffer for at least n bytes.
-func getScratch(n int) []byte {
-	for i, size := range scratches.sizes {
-		if n <= size {
-			return scratches.get(i)
-		}
+// getScratch returns an empty chunk for a batch that has so many bytes already:
+// the more those are, the larger.
+func getScratch(have int) []byte {
+	i := 0
+	for i < len(scratches.sizes)-1 && have >= scratches.sizes[i] {
+		i++
 	}
-	return make([]byte, 0, n)
+	return scratches.get(i)
 }
 
-// putScratch takes a buffer back; one of another size is left to the
-// collector.
+// putScratch takes a chunk back.
 func putScratch(b []byte) {
 	for i, size := range scratches.sizes {
 		if cap(b) == size {
@@ -47,15 +48,19 @@ func putScratch(b []byte) {
 
 func (p *scratchPool) get(i int) []byte {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.free[i]) == 0 {
-		return make([]byte, 0, p.sizes[i])
+	if len(p.free[i]) > 0 {
+		defer p.mu.Unlock()
+		return p.popLocked(i)
 	}
-	return p.popLocked(i)
+	p.mu.Unlock()
+	if b, ok := p.more[i].Get().(*[]byte); ok {
+		return *b
+	}
+	return make([]byte, 0, p.sizes[i])
 }
 
-// put keeps a buffer. Where that is too much, it drops others, of the size
-// that takes most: so what was needed once makes room for what is needed now.
+// put keeps a chunk. Where that is too much, it gives up others, of the size that
+// takes most: so what was needed once makes room for what is needed now.
 func (p *scratchPool) put(i int, b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,7 +73,8 @@ func (p *scratchPool) put(i int, b []byte) {
 				most = j
 			}
 		}
-		p.popLocked(most)
+		b := p.popLocked(most)
+		p.more[most].Put(&b)
 	}
 }
 

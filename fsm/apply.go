@@ -56,12 +56,16 @@ func (s *State) dispatch(c *fsmpb.Command) (Result, error) {
 		return s.setFeature(k.SetFeature)
 	case *fsmpb.Command_RegisterBoot:
 		return s.registerBoot(k.RegisterBoot)
+	case *fsmpb.Command_RemoveNode:
+		return s.removeNode(k.RemoveNode)
 	case *fsmpb.Command_GrantChain:
 		return s.grantChain(k.GrantChain)
 	case *fsmpb.Command_BeginSeal:
 		return s.beginSeal(k.BeginSeal)
 	case *fsmpb.Command_AddCut:
 		return s.addCut(k.AddCut)
+	case *fsmpb.Command_MergeCuts:
+		return s.mergeCuts(k.MergeCuts)
 	case *fsmpb.Command_Seal:
 		return s.seal(k.Seal)
 	case *fsmpb.Command_CreateLog:
@@ -78,6 +82,14 @@ func (s *State) dispatch(c *fsmpb.Command) (Result, error) {
 		return s.openExclusive(k.OpenExclusive)
 	case *fsmpb.Command_Trim:
 		return s.trim(k.Trim)
+	case *fsmpb.Command_NextIncarnation:
+		return s.nextIncarnation(k.NextIncarnation)
+	case *fsmpb.Command_AdoptChain:
+		return s.adoptChain(k.AdoptChain)
+	case *fsmpb.Command_AdoptLog:
+		return s.adoptLog(k.AdoptLog)
+	case *fsmpb.Command_AdoptExtents:
+		return s.adoptExtents(k.AdoptExtents)
 	}
 	// Only reached if the proto file has a command that this switch lacks.
 	return Result{}, &BreachError{Reason: fmt.Sprintf("command %T is not implemented", c.GetCommand())}

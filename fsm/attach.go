@@ -37,6 +37,9 @@ func (s *State) attach(c *fsmpb.Attach) (Result, error) {
 	if chain.State != ChainOpen {
 		return Result{}, &ChainStateError{Epoch: chain.Epoch, Have: chain.State, Want: ChainOpen}
 	}
+	if !chain.takes(old.ID) {
+		return Result{}, &DedicatedError{Log: old.ID, Epoch: chain.Epoch, For: chain.Log}
+	}
 	if last.Attachment != x.Previous {
 		return Result{}, &StaleError{What: "attachment", Of: old.of(), Have: uint64(last.Attachment), Want: uint64(x.Previous)}
 	}
@@ -63,6 +66,9 @@ func (s *State) attach(c *fsmpb.Attach) (Result, error) {
 	return Result{Log: &next, Epoch: x.Epoch, Attachment: x.Attachment}, nil
 }
 
+// takes tells whether a log may be on the chain.
+func (c *Chain) takes(id fragment.LogID) bool { return c.Log == 0 || c.Log == id }
+
 // nextFirst returns the range that the next extent's first LSN must lie in. A
 // log without extents begins at its trim point, which is 1. After a seal the
 // end is the proposer's word, but what was trimmed was once there, so its LSNs
@@ -84,6 +90,8 @@ func (l *Log) nextFirst() (from, to fragment.LSN) {
 func (s *State) checkBlank(l *Log, last Extent, first fragment.LSN) error {
 	c, err := s.chain(last.Epoch)
 	switch {
+	case last.Attachment == 0:
+		return &InvalidError{Field: "blank", Reason: "there is no extent before"}
 	case err != nil:
 		return err
 	case c.State != ChainSealed:

@@ -27,7 +27,7 @@ func TestProducersAreKept(t *testing.T) {
 	tail, noted := fragment.LSN(1), true // noted: the latest stay's note is durable
 	var previous, holder fragment.Attachment
 	for range 500 {
-		e := mustApply(t, s, NewGrantChain("n1-a", 1, 8, KindObjects)).Epoch
+		e := mustApply(t, s, NewGrantChain("n1-a", 1, 8, KindObjects, 0)).Epoch
 		previous = mustApply(t, s, NewAttach(id, e, tail, previous, !noted)).Attachment
 		check := func() {
 			l, _ := s.Log(id)

@@ -8,28 +8,56 @@ import (
 )
 
 func (s *State) grantChain(c *fsmpb.GrantChain) (Result, error) {
-	n, err := s.node(c.GetIdentity())
+	n, err := s.live(c.GetIdentity())
 	switch {
 	case err != nil:
 		return Result{}, err
 	case n.Boot != c.GetBoot():
 		return Result{}, &StaleError{What: "boot", Of: n.Identity, Have: n.Boot, Want: c.GetBoot()}
-	case c.GetWindow() == 0 || c.GetWindow() > WindowMax:
-		return Result{}, &InvalidError{Field: "window", Reason: fmt.Sprintf("%d is outside of [1, %d]", c.GetWindow(), WindowMax)}
 	case s.highestEpoch >= highestMax:
 		return Result{}, &InvalidError{Field: "epoch", Reason: "all are given out"}
 	}
+	if err := checkWindow(c.GetWindow()); err != nil {
+		return Result{}, err
+	}
+	log := fragment.LogID(c.GetLog())
+	if err := s.checkDedicated(log); err != nil {
+		return Result{}, err
+	}
 	s.highestEpoch++
-	s.chains.ReplaceOrInsert(&Chain{
+	s.putChain(&Chain{
 		Epoch:       s.highestEpoch,
 		Node:        n.Identity,
 		Boot:        n.Boot,
 		Incarnation: s.cluster.Incarnation,
 		Window:      c.GetWindow(),
 		Kind:        ChainKind(c.GetKind()),
+		Log:         log,
 		State:       ChainOpen,
 	})
 	return Result{Epoch: s.highestEpoch}, nil
+}
+
+func checkWindow(window uint32) error {
+	if window == 0 || window > WindowMax {
+		return &InvalidError{Field: "window", Reason: fmt.Sprintf("%d is outside of [1, %d]", window, WindowMax)}
+	}
+	return nil
+}
+
+// checkDedicated tells whether a chain may be granted for a log, 0 meaning all.
+func (s *State) checkDedicated(id fragment.LogID) error {
+	if id == 0 {
+		return nil
+	}
+	l, err := s.log(id)
+	if err != nil {
+		return err
+	}
+	if !l.Config.Dedicated {
+		return &DedicatedError{Log: id}
+	}
+	return nil
 }
 
 func (s *State) beginSeal(c *fsmpb.BeginSeal) (Result, error) {
@@ -37,7 +65,7 @@ func (s *State) beginSeal(c *fsmpb.BeginSeal) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if _, err := s.node(c.GetSealer()); err != nil {
+	if _, err := s.live(c.GetSealer()); err != nil {
 		return Result{}, err
 	}
 	if old.State == ChainSealed {
@@ -47,36 +75,7 @@ func (s *State) beginSeal(c *fsmpb.BeginSeal) (Result, error) {
 	next.State = ChainSealing
 	next.DurableHint = max(old.DurableHint, c.GetDurableHint())
 	next.Sealer = c.GetSealer()
-	s.chains.ReplaceOrInsert(&next)
-	return Result{Epoch: next.Epoch}, nil
-}
-
-func (s *State) addCut(c *fsmpb.AddCut) (Result, error) {
-	cut := Cut{From: c.GetFrom(), To: c.GetTo(), Index: refOf(c.GetIndex())}
-	if cut.To <= cut.From {
-		return Result{}, &InvalidError{Field: "cut", Reason: fmt.Sprintf("[%d, %d) is empty", cut.From, cut.To)}
-	}
-	if err := checkRef("index", cut.Index); err != nil {
-		return Result{}, err
-	}
-	old, err := s.chain(fragment.Epoch(c.GetEpoch()))
-	if err != nil {
-		return Result{}, err
-	}
-	if old.hasCut(cut) {
-		return Result{Epoch: old.Epoch}, nil
-	}
-	if old.State != ChainOpen {
-		return Result{}, &ChainStateError{Epoch: old.Epoch, Have: old.State, Want: ChainOpen}
-	}
-	if end := old.cutEnd(); cut.From != end {
-		return Result{}, &StaleError{What: "end of the last cut", Of: "chain " + old.Epoch.String(), Have: end, Want: cut.From}
-	}
-	next := *old
-	// Copies of the chain share the array and see no more of it than they
-	// had: only the latest is ever appended to.
-	next.Cuts = append(old.Cuts, cut)
-	s.chains.ReplaceOrInsert(&next)
+	s.putChain(&next)
 	return Result{Epoch: next.Epoch}, nil
 }
 
@@ -104,30 +103,6 @@ func (s *State) seal(c *fsmpb.Seal) (Result, error) {
 	next := *old
 	next.State = ChainSealed
 	next.Seal = seal
-	s.chains.ReplaceOrInsert(&next)
+	s.putChain(&next)
 	return Result{Epoch: next.Epoch}, nil
-}
-
-// cutEnd returns the fragment that the next cut begins with.
-func (c *Chain) cutEnd() uint64 {
-	if len(c.Cuts) == 0 {
-		return firstFragment
-	}
-	return c.Cuts[len(c.Cuts)-1].To
-}
-
-func (c *Chain) hasCut(cut Cut) bool {
-	lo, hi := 0, len(c.Cuts) // a cut from cut.From lies in [lo, hi)
-	for lo < hi {
-		mid := (lo + hi) / 2
-		switch at := c.Cuts[mid]; {
-		case at.From == cut.From:
-			return at == cut
-		case at.From < cut.From:
-			lo = mid + 1
-		default:
-			hi = mid
-		}
-	}
-	return false
 }

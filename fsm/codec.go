@@ -53,13 +53,20 @@ func checkKnown(c *fsmpb.Command) error {
 	}
 	switch k := c.GetCommand().(type) {
 	case *fsmpb.Command_GrantChain:
-		if kind := ChainKind(k.GrantChain.GetKind()); kind != KindObjects {
-			return fmt.Errorf("it grants a chain of kind %d, which this version does not know", kind)
-		}
+		return checkKind(k.GrantChain.GetKind())
+	case *fsmpb.Command_AdoptChain:
+		return checkKind(k.AdoptChain.GetKind())
 	case *fsmpb.Command_InitCluster:
 		return checkFeature(k.InitCluster.GetFeature())
 	case *fsmpb.Command_SetFeature:
 		return checkFeature(k.SetFeature.GetLevel())
+	}
+	return nil
+}
+
+func checkKind(kind uint32) error {
+	if ChainKind(kind) != KindObjects {
+		return fmt.Errorf("it is about a chain of kind %d, which this version does not know", kind)
 	}
 	return nil
 }
@@ -77,7 +84,13 @@ func hasUnknown(m protoreflect.Message) bool {
 	}
 	found := false
 	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if fd.Message() != nil && !fd.IsList() && !fd.IsMap() {
+		switch {
+		case fd.Message() == nil:
+		case fd.IsList():
+			for i := range v.List().Len() {
+				found = found || hasUnknown(v.List().Get(i).Message())
+			}
+		default: // no message of ours has a map
 			found = hasUnknown(v.Message())
 		}
 		return !found

@@ -12,31 +12,49 @@ func NewInitCluster(id fragment.ClusterID, feature uint64) *fsmpb.Command {
 }
 
 // NewSetFeature raises the feature level from one that it is decided on.
+// Refused with *StaleError, and with *FeatureError while a node that is not
+// removed does not know the level.
 func NewSetFeature(from, level uint64) *fsmpb.Command {
 	return &fsmpb.Command{Command: &fsmpb.Command_SetFeature{SetFeature: &fsmpb.SetFeature{From: from, Level: level}}}
 }
 
-// NewRegisterBoot says that a node started. Open chains of its earlier boots
-// are being sealed from then on, by itself. Refused with *StaleError unless
-// the boot is above the known one; the same boot and nonce again is no change.
+// NewRegisterBoot says that a node started, and all that n tells of it but
+// Removed. Open chains of its earlier boots are being sealed from then on, by
+// itself. The same again is no change. Refused with *StaleError unless the
+// boot is above the known one, *RemovedError, *NameTakenError, *FeatureError if
+// the cluster is above the node's Feature (0 is taken for 1, the level of those
+// who did not tell), *InvalidError.
 func NewRegisterBoot(n Node) *fsmpb.Command {
 	return &fsmpb.Command{Command: &fsmpb.Command_RegisterBoot{RegisterBoot: &fsmpb.RegisterBoot{
 		Identity: n.Identity, Name: n.Name, Boot: n.Boot, Nonce: n.Nonce[:],
+		Grpc: n.GRPC, Http: n.HTTP, Raft: n.Raft, Gossip: n.Gossip,
+		Zone: n.Zone, Version: n.Version, Feature: n.Feature,
 	}}}
 }
 
-// NewGrantChain asks for a chain; Result.Epoch is its epoch. Refused with
-// *StaleError unless the boot is the node's latest. Proposed twice it grants
-// twice: an epoch that nobody uses costs one seal.
-func NewGrantChain(identity string, boot uint64, window uint32, kind ChainKind) *fsmpb.Command {
+// NewRemoveNode keeps an identity out for ever. Its open chains are being
+// sealed from then on; those, and the ones that it was asked to seal, have no
+// Sealer until BeginSeal names one. The same again is no change. Refused with
+// *NotFoundError.
+func NewRemoveNode(identity string) *fsmpb.Command {
+	return &fsmpb.Command{Command: &fsmpb.Command_RemoveNode{RemoveNode: &fsmpb.RemoveNode{Identity: identity}}}
+}
+
+// NewGrantChain asks for a chain; Result.Epoch is its epoch. It is for one log,
+// which must be there and Dedicated, or for all if log is 0. Refused with
+// *StaleError unless the boot is the node's latest, *RemovedError,
+// *NotFoundError, *DedicatedError. Proposed twice it grants twice: an epoch
+// that nobody uses costs one seal.
+func NewGrantChain(identity string, boot uint64, window uint32, kind ChainKind, log fragment.LogID) *fsmpb.Command {
 	return &fsmpb.Command{Command: &fsmpb.Command_GrantChain{GrantChain: &fsmpb.GrantChain{
-		Identity: identity, Boot: boot, Window: window, Kind: uint32(kind),
+		Identity: identity, Boot: boot, Window: window, Kind: uint32(kind), Log: uint64(log),
 	}}}
 }
 
 // NewBeginSeal says that a chain is being sealed. The hint, the highest
 // fragment heard to be durable, only rises; the sealer is replaced. No change
-// to a sealed chain.
+// to a sealed chain. Refused with *NotFoundError, and with *RemovedError if the
+// sealer is removed.
 func NewBeginSeal(e fragment.Epoch, durableHint uint64, sealer string) *fsmpb.Command {
 	return &fsmpb.Command{Command: &fsmpb.Command_BeginSeal{BeginSeal: &fsmpb.BeginSeal{
 		Epoch: uint64(e), DurableHint: durableHint, Sealer: sealer,
@@ -52,81 +70,20 @@ func NewAddCut(e fragment.Epoch, c Cut) *fsmpb.Command {
 	}}}
 }
 
+// NewMergeCuts puts one cut in the place of the two or more that cover its
+// range exactly, on a chain in any state; the proposer vouches that its index
+// says all that theirs do. An equal one is no change. Otherwise refused with
+// *CutsError.
+func NewMergeCuts(e fragment.Epoch, from, to uint64, index Ref) *fsmpb.Command {
+	return &fsmpb.Command{Command: &fsmpb.Command_MergeCuts{MergeCuts: &fsmpb.MergeCuts{
+		Epoch: uint64(e), From: from, To: to, Index: index.proto(),
+	}}}
+}
+
 // NewSeal ends a chain that is being sealed. An equal one is no change, a
 // different one is a *BreachError and stops the node.
 func NewSeal(e fragment.Epoch, s Seal) *fsmpb.Command {
 	return &fsmpb.Command{Command: &fsmpb.Command_Seal{Seal: &fsmpb.Seal{
 		Epoch: uint64(e), At: s.At, Index: s.Index.proto(),
-	}}}
-}
-
-// NewCreateLog makes a log; Result.Log is it. Refused with *ExistsError if the
-// name is taken, *NameError, *InvalidError.
-func NewCreateLog(name string, c LogConfig, created fragment.Micros) *fsmpb.Command {
-	return &fsmpb.Command{Command: &fsmpb.Command_CreateLog{CreateLog: &fsmpb.CreateLog{
-		Name: name, Config: c.proto(), CreatedMicros: int64(created),
-	}}}
-}
-
-// NewDeleteLog deletes a log. Refused with *NotFoundError.
-func NewDeleteLog(id fragment.LogID) *fsmpb.Command {
-	return &fsmpb.Command{Command: &fsmpb.Command_DeleteLog{DeleteLog: &fsmpb.DeleteLog{Log: uint64(id)}}}
-}
-
-// NewConfigureLog replaces the configuration that has the given version.
-// Repeating the latest change is no change; otherwise refused with *StaleError.
-func NewConfigureLog(id fragment.LogID, version uint64, c LogConfig) *fsmpb.Command {
-	return &fsmpb.Command{Command: &fsmpb.Command_ConfigureLog{ConfigureLog: &fsmpb.ConfigureLog{
-		Log: uint64(id), Version: version, Config: c.proto(),
-	}}}
-}
-
-// NewAttach attaches a log to an open chain from LSN first on;
-// Result.Attachment is the number of the stay. previous is the attachment of
-// the log's last extent, 0 if it has none. That extent must have been
-// detached, and then first is its end, or its chain be sealed, and then first
-// is what the seal's index says, but not below the trim point.
-//
-// blank says that the proposer has seen that the last extent's chain is sealed
-// and holds nothing of the log, not even where its producers stand. Then first
-// is where that extent begins, and the new one takes its place. Without blank
-// that extent stays, even if it has no entry, and an empty one before it goes.
-// So blank must be said if it is so and only then, or where the producers
-// stand may be lost.
-//
-// The same attach again, while it is the latest, returns the same number.
-// Refused with *ChainStateError, *StaleError, *AttachedError, *RangeError,
-// *InvalidError.
-func NewAttach(id fragment.LogID, e fragment.Epoch, first fragment.LSN, previous fragment.Attachment, blank bool) *fsmpb.Command {
-	return &fsmpb.Command{Command: &fsmpb.Command_Attach{Attach: &fsmpb.Attach{
-		Log: uint64(id), Epoch: uint64(e), First: uint64(first), Previous: uint64(previous), Blank: blank,
-	}}}
-}
-
-// NewDetach ends a stay on an open chain; the proposer vouches that all below
-// end is durable. The same again, while no attach followed, is no change.
-// Refused with *ChainStateError once the chain is being sealed: then its seal
-// tells the end.
-func NewDetach(id fragment.LogID, a fragment.Attachment, end fragment.LSN) *fsmpb.Command {
-	return &fsmpb.Command{Command: &fsmpb.Command_Detach{Detach: &fsmpb.Detach{
-		Log: uint64(id), Attachment: uint64(a), End: uint64(end),
-	}}}
-}
-
-// NewOpenExclusive starts the generation g, one above the present one, for
-// the owner of the log, which is attached under a to an open chain. Not
-// repeatable: an owner that does not know the outcome looks at the log.
-func NewOpenExclusive(id fragment.LogID, a fragment.Attachment, g fragment.Generation) *fsmpb.Command {
-	return &fsmpb.Command{Command: &fsmpb.Command_OpenExclusive{OpenExclusive: &fsmpb.OpenExclusive{
-		Log: uint64(id), Attachment: uint64(a), Generation: uint64(g),
-	}}}
-}
-
-// NewTrim drops what lies below before. tail is the durable tail that the
-// proposer read; before must not lie above it. A trim at or below the present
-// trim point is no change.
-func NewTrim(id fragment.LogID, before, tail fragment.LSN) *fsmpb.Command {
-	return &fsmpb.Command{Command: &fsmpb.Command_Trim{Trim: &fsmpb.Trim{
-		Log: uint64(id), Before: uint64(before), Tail: uint64(tail),
 	}}}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/wpd-io/wpd/fragment"
 )
@@ -13,8 +14,8 @@ var (
 	// node. It is an fs.ErrNotExist.
 	ErrNotFound = fmt.Errorf("not found: %w", fs.ErrNotExist)
 
-	// ErrExists is matched by the refusal of a name that is taken. It is an
-	// fs.ErrExist.
+	// ErrExists is matched by refusals of what is there already, or has its
+	// name. It is an fs.ErrExist.
 	ErrExists = fmt.Errorf("exists: %w", fs.ErrExist)
 
 	// ErrNoCluster refuses whatever comes before InitCluster.
@@ -56,10 +57,83 @@ func (e *ExistsError) Error() string {
 
 func (e *ExistsError) Unwrap() error { return ErrExists }
 
+// ChainExistsError refuses to adopt a chain whose epoch was granted to somebody
+// else, or otherwise. It is an ErrExists.
+type ChainExistsError struct {
+	Epoch fragment.Epoch
+	Node  string // that the metadata know as its writer
+	Boot  uint64
+}
+
+func (e *ChainExistsError) Error() string {
+	return fmt.Sprintf("chain %s exists and is another: boot %d of %s writes it", e.Epoch, e.Boot, e.Node)
+}
+
+func (e *ChainExistsError) Unwrap() error { return ErrExists }
+
+// NameTakenError refuses a node whose name another one has that is not
+// removed. It is an ErrExists.
+type NameTakenError struct {
+	Name     string
+	Identity string // who has it
+}
+
+func (e *NameTakenError) Error() string {
+	return fmt.Sprintf("the name %q belongs to node %s: remove that one first, or take another name", e.Name, e.Identity)
+}
+
+func (e *NameTakenError) Unwrap() error { return ErrExists }
+
+// RemovedError refuses a node that was removed. It never comes back: with a new
+// data directory it is another one.
+type RemovedError struct {
+	Identity, Name string
+}
+
+func (e *RemovedError) Error() string {
+	return fmt.Sprintf("node %s was removed from the cluster for ever; with an empty data directory it can join as a new node", e.Identity)
+}
+
+// FeatureError refuses a feature level, or a node, because the node does not
+// know the level.
+type FeatureError struct {
+	Level uint64
+	Nodes []string // identities of those that don't know it
+}
+
+func (e *FeatureError) Error() string {
+	return fmt.Sprintf("feature level %d is above what these nodes know: %s", e.Level, strings.Join(e.Nodes, ", "))
+}
+
+// DedicatedError refuses to bring a log and a chain together because of whom
+// the chain is for.
+type DedicatedError struct {
+	Log   fragment.LogID
+	Epoch fragment.Epoch // of the chain, 0 if it was still to be granted
+	For   fragment.LogID // the only log of that chain
+}
+
+func (e *DedicatedError) Error() string {
+	if e.Epoch == 0 {
+		return fmt.Sprintf("log %d is not configured to have a chain of its own", e.Log)
+	}
+	return fmt.Sprintf("chain %s is for log %d alone, not for log %d", e.Epoch, e.For, e.Log)
+}
+
+// CutsError refuses to merge cuts where no two or more cover the range exactly.
+type CutsError struct {
+	Epoch    fragment.Epoch
+	From, To uint64 // the range
+}
+
+func (e *CutsError) Error() string {
+	return fmt.Sprintf("chain %s has no two or more cuts that cover exactly [%d, %d)", e.Epoch, e.From, e.To)
+}
+
 // StaleError refuses a command that was decided on something that has changed
 // since.
 type StaleError struct {
-	What string // "boot", "attachment", "generation", "config version", "feature level"
+	What string // "boot", "attachment", "generation", "config version", "feature level", "incarnation"
 	Of   string // whose, for example "log 7"
 	Have uint64 // what the state holds
 	Want uint64 // what the command needs it to be
@@ -80,7 +154,8 @@ func (e *ChainStateError) Error() string {
 }
 
 // AttachedError refuses to attach a log whose last extent has neither been
-// detached nor ended by a seal.
+// detached nor ended by a seal, and to adopt extents of one that is being
+// written.
 type AttachedError struct {
 	Log        fragment.LogID
 	Epoch      fragment.Epoch

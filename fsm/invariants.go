@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -18,10 +19,17 @@ func (s *State) Check() error {
 			return fmt.Errorf("node %.300q: %w", n.Identity, err)
 		}
 	}
+	unsealed := 0
 	for c := range s.Chains() {
 		if err := s.checkChain(c); err != nil {
 			return fmt.Errorf("chain %s: %w", c.Epoch, err)
 		}
+		if c.State != ChainSealed {
+			unsealed++
+		}
+	}
+	if s.unsealed.Len() != unsealed {
+		return fmt.Errorf("%d chains are listed as unsealed, %d are", s.unsealed.Len(), unsealed)
 	}
 	seen := make(map[fragment.Attachment]fragment.LogID)
 	for l := range ascend(s.logs) {
@@ -51,42 +59,77 @@ func (s *State) checkCluster() error {
 }
 
 func (s *State) checkNode(n *Node) error {
-	if n.Boot == 0 {
-		return errors.New("no boot")
+	other, named := s.NodeByName(n.Name)
+	switch {
+	case n.Removed:
+	case !named || other != n:
+		return fmt.Errorf("its name %.300q does not lead to it", n.Name)
+	case n.Feature < s.cluster.Feature:
+		return fmt.Errorf("it knows feature level %d, the cluster is at %d", n.Feature, s.cluster.Feature)
 	}
-	return errors.Join(CheckNodeName("identity", n.Identity), CheckNodeName("name", n.Name))
+	return n.check()
 }
 
 func (s *State) checkChain(c *Chain) error {
-	n, ok := s.Node(c.Node)
 	switch {
-	case !ok:
-		return fmt.Errorf("its node %.300q is unknown", c.Node)
-	case c.Epoch == 0 || c.Epoch > s.highestEpoch:
-		return fmt.Errorf("its epoch is not in [1, %s]", s.highestEpoch)
-	case c.Boot == 0 || c.Boot > n.Boot:
-		return fmt.Errorf("its boot %d is not in [1, %d]", c.Boot, n.Boot)
-	case c.State == ChainOpen && c.Boot != n.Boot:
-		return fmt.Errorf("it is open under boot %d, the node is at %d", c.Boot, n.Boot)
-	case c.Incarnation == 0 || c.Incarnation > s.cluster.Incarnation:
-		return fmt.Errorf("its incarnation %d is not in [1, %d]", c.Incarnation, s.cluster.Incarnation)
-	case c.Window == 0 || c.Window > WindowMax:
-		return fmt.Errorf("its window is %d", c.Window)
-	case c.Kind != KindObjects:
-		return fmt.Errorf("its kind is %d", c.Kind)
 	case c.State < ChainOpen || c.State > ChainSealed:
 		return fmt.Errorf("its state is %d", uint32(c.State))
-	case (c.State == ChainOpen) != (c.Sealer == ""):
-		return fmt.Errorf("it is %s with sealer %q", c.State, c.Sealer)
 	case c.State == ChainOpen && c.DurableHint != 0:
 		return fmt.Errorf("it is open with a durable hint %d", c.DurableHint)
 	case (c.State == ChainSealed) != (c.Seal != Seal{}):
 		return fmt.Errorf("it is %s with seal %+v", c.State, c.Seal)
 	}
-	if _, ok := s.Node(c.Sealer); c.Sealer != "" && !ok {
-		return fmt.Errorf("its sealer %q is unknown", c.Sealer)
+	return cmp.Or(s.checkGrant(c), s.checkWriter(c), s.checkSealer(c), c.checkSegments())
+}
+
+// checkGrant checks what never changes about a chain. Its node and boot may be
+// ones that the metadata never knew, if it was adopted; its log may be deleted.
+func (s *State) checkGrant(c *Chain) error {
+	switch {
+	case c.Epoch == 0 || c.Epoch > s.highestEpoch:
+		return fmt.Errorf("its epoch is not in [1, %s]", s.highestEpoch)
+	case c.Boot == 0:
+		return errors.New("its boot is zero")
+	case c.Incarnation == 0 || c.Incarnation > s.cluster.Incarnation:
+		return fmt.Errorf("its incarnation %d is not in [1, %d]", c.Incarnation, s.cluster.Incarnation)
+	case c.Kind != KindObjects:
+		return fmt.Errorf("its kind is %d", c.Kind)
+	case c.Log > s.highestLog:
+		return fmt.Errorf("its log %d is not in [0, %d]", c.Log, s.highestLog)
 	}
-	return c.checkSegments()
+	return cmp.Or(CheckNodeName("node", c.Node), checkWindow(c.Window))
+}
+
+// checkWriter checks that an open chain is one of the node's latest boot.
+func (s *State) checkWriter(c *Chain) error {
+	if c.State != ChainOpen {
+		return nil
+	}
+	n, err := s.live(c.Node)
+	switch {
+	case err != nil:
+		return fmt.Errorf("it is open: %w", err)
+	case c.Boot != n.Boot:
+		return fmt.Errorf("it is open under boot %d, the node is at %d", c.Boot, n.Boot)
+	case c.Incarnation != s.cluster.Incarnation:
+		return fmt.Errorf("it is open under incarnation %d, the cluster is at %d", c.Incarnation, s.cluster.Incarnation)
+	}
+	return nil
+}
+
+// checkSealer checks that who is asked to seal may: a removed node is not
+// asked, one that did not register since a restore may be.
+func (s *State) checkSealer(c *Chain) error {
+	n, known := s.Node(c.Sealer)
+	switch {
+	case c.Sealer == "":
+		return nil
+	case c.State == ChainOpen:
+		return fmt.Errorf("it is open with sealer %.300q", c.Sealer)
+	case c.State == ChainSealing && known && n.Removed:
+		return fmt.Errorf("its sealer %.300q is removed", c.Sealer)
+	}
+	return CheckNodeName("sealer", c.Sealer)
 }
 
 func (c *Chain) checkSegments() error {
@@ -114,6 +157,19 @@ func (s *State) checkLog(l *Log, seen map[fragment.Attachment]fragment.LogID) er
 	switch {
 	case !ok || named != l:
 		return fmt.Errorf("its name %.300q does not lead to it", l.Name)
+	}
+	for _, x := range l.Extents {
+		if other, ok := seen[x.Attachment]; ok {
+			return fmt.Errorf("attachment %d is also one of log %d", x.Attachment, other)
+		}
+		seen[x.Attachment] = l.ID
+	}
+	return s.checkFacts(l)
+}
+
+// checkFacts checks all that a log says but what other logs may say as well.
+func (s *State) checkFacts(l *Log) error {
+	switch {
 	case l.ID == 0 || l.ID > s.highestLog:
 		return fmt.Errorf("its id is not in [1, %d]", s.highestLog)
 	case l.ConfigVersion == 0:
@@ -121,17 +177,13 @@ func (s *State) checkLog(l *Log, seen map[fragment.Attachment]fragment.LogID) er
 	case l.First == 0 || l.First > lsnMax:
 		return fmt.Errorf("its trim point is %d", l.First)
 	}
-	if err := errors.Join(CheckName(l.Name), checkConfig(l.Config)); err != nil {
+	if err := cmp.Or(CheckName(l.Name), checkConfig(l.Config)); err != nil {
 		return err
 	}
 	for i, x := range l.Extents {
 		if err := s.checkExtent(l, i); err != nil {
 			return fmt.Errorf("extent %d (attachment %d): %w", i, x.Attachment, err)
 		}
-		if other, ok := seen[x.Attachment]; ok {
-			return fmt.Errorf("attachment %d is also one of log %d", x.Attachment, other)
-		}
-		seen[x.Attachment] = l.ID
 	}
 	last, ok := l.Last()
 	switch {
@@ -151,9 +203,11 @@ func (s *State) checkLog(l *Log, seen map[fragment.Attachment]fragment.LogID) er
 func (s *State) checkExtent(l *Log, i int) error {
 	// The last two stay in any case.
 	x, last, stays := l.Extents[i], i == len(l.Extents)-1, i >= len(l.Extents)-2
-	switch _, ok := s.Chain(x.Epoch); {
+	switch c, ok := s.Chain(x.Epoch); {
 	case !ok:
 		return fmt.Errorf("its chain %s is unknown", x.Epoch)
+	case !c.takes(l.ID):
+		return fmt.Errorf("its chain %s is for log %d alone", x.Epoch, c.Log)
 	case x.Attachment == 0 || x.Attachment > s.highestAttachment || x.Previous >= x.Attachment:
 		return fmt.Errorf("its attachment %d after %d is not in [1, %d]", x.Attachment, x.Previous, s.highestAttachment)
 	case x.First == 0 || x.First > lsnMax || x.End > lsnMax:
@@ -180,6 +234,29 @@ func (s *State) checkExtent(l *Log, i int) error {
 		return fmt.Errorf("it begins at %d, the one before ends at %d", x.First, before.End)
 	case before.Attachment > x.Previous:
 		return fmt.Errorf("it follows attachment %d, the one before is %d", x.Previous, before.Attachment)
+	}
+	return nil
+}
+
+// checkAdopted tells whether the log may be put in, with extents that no log
+// had before.
+func (s *State) checkAdopted(l *Log, adopted []Extent) error {
+	if err := s.checkFacts(l); err != nil {
+		return err
+	}
+	if _, c, ok := s.Attached(l); ok && c.State == ChainOpen {
+		return fmt.Errorf("it is attached to chain %s, which is open", c.Epoch)
+	}
+	attachments := make(map[fragment.Attachment]bool, len(adopted))
+	for _, x := range adopted {
+		attachments[x.Attachment] = true
+	}
+	for other := range ascend(s.logs) {
+		for _, x := range other.Extents {
+			if attachments[x.Attachment] {
+				return fmt.Errorf("attachment %d is also one of log %d", x.Attachment, other.ID)
+			}
+		}
 	}
 	return nil
 }

@@ -7,10 +7,12 @@ import "github.com/wpd-io/wpd/fragment"
 // level.
 const (
 	NameBytesMax       = 255  // a log's name, a node's name or identity
+	AddressBytesMax    = 255  // each that a node advertises
+	LabelBytesMax      = 64   // a zone, a version
 	RefKeyBytesMax     = 1024 // what the large object stores take
 	WindowMax          = 1024 // a sealer looks at twice as many objects
 	EntryBytesMaxLimit = fragment.EntryBytesMax
-	CommandBytesMax    = 16 << 10 // far above the largest: a cut with a long key
+	CommandBytesMax    = 256 << 10 // room for an AdoptLog with thousands of extents
 
 	attachmentMax = 1<<32 - 1 // the upper half of a producer id holds it
 	highestMax    = 1<<63 - 1 // of epochs and log ids; out of reach

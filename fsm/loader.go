@@ -67,7 +67,7 @@ func (l *loader) enter(stage int) error {
 
 func (l *loader) flush() {
 	if l.chain != nil {
-		l.s.chains.ReplaceOrInsert(l.chain)
+		l.s.putChain(l.chain)
 	}
 	if l.log != nil {
 		l.s.putLog(l.log)
@@ -99,7 +99,11 @@ func (l *loader) node(p *fsmpb.Node) error {
 	if err := l.enter(stageNode); err != nil {
 		return err
 	}
-	n := &Node{Identity: p.GetIdentity(), Name: p.GetName(), Boot: p.GetBoot()}
+	n := &Node{
+		Identity: p.GetIdentity(), Name: p.GetName(), Boot: p.GetBoot(),
+		GRPC: p.GetGrpc(), HTTP: p.GetHttp(), Raft: p.GetRaft(), Gossip: p.GetGossip(),
+		Zone: p.GetZone(), Version: p.GetVersion(), Feature: featureOf(p.GetFeature()), Removed: p.GetRemoved(),
+	}
 	if len(p.GetNonce()) != len(n.Nonce) {
 		return fmt.Errorf("the nonce of node %s has %d bytes", n.Identity, len(p.GetNonce()))
 	}
@@ -122,6 +126,7 @@ func (l *loader) beginChain(p *fsmpb.Chain) error {
 		Incarnation: p.GetIncarnation(),
 		Window:      p.GetWindow(),
 		Kind:        ChainKind(p.GetKind()),
+		Log:         fragment.LogID(p.GetLog()),
 		State:       ChainState(p.GetState()),
 		DurableHint: p.GetDurableHint(),
 		Sealer:      p.GetSealer(),
@@ -170,13 +175,7 @@ func (l *loader) extent(p *fsmpb.Extent) error {
 	if l.log == nil {
 		return errOrder
 	}
-	l.log.Extents = append(l.log.Extents, Extent{
-		Epoch:      fragment.Epoch(p.GetEpoch()),
-		Attachment: fragment.Attachment(p.GetAttachment()),
-		Previous:   fragment.Attachment(p.GetPrevious()),
-		First:      fragment.LSN(p.GetFirst()),
-		End:        fragment.LSN(p.GetEnd()),
-	})
+	l.log.Extents = append(l.log.Extents, extentOf(p))
 	return nil
 }
 

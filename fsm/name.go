@@ -49,6 +49,31 @@ func CheckNodeName(field, name string) error {
 	return nil
 }
 
+// checkAddress takes what a node advertises. Whether it can be reached shows.
+func checkAddress(field, address string) error {
+	return checkText(field, address, AddressBytesMax, '!')
+}
+
+// checkLabel takes a zone or a version.
+func checkLabel(field, label string) error {
+	return checkText(field, label, LabelBytesMax, ' ')
+}
+
+// checkText takes up to bytesMax of the characters from low to the last of
+// ASCII that can be printed. What else can be printed is for each version of
+// Unicode to say, and replicas must not differ.
+func checkText(field, text string, bytesMax int, low byte) error {
+	if len(text) > bytesMax {
+		return &InvalidError{Field: field, Reason: fmt.Sprintf("has %d bytes, the limit is %d", len(text), bytesMax)}
+	}
+	for i := range len(text) {
+		if text[i] < low || text[i] > '~' {
+			return &InvalidError{Field: field, Reason: fmt.Sprintf("%q has the byte %#02x at %d, which is not allowed", text, text[i], i)}
+		}
+	}
+	return nil
+}
+
 func checkRef(field string, r Ref) error {
 	switch {
 	case r.Key == "":
@@ -70,7 +95,7 @@ func checkConfig(c LogConfig) error {
 			Reason: fmt.Sprintf("%d is outside of [1, %d]", c.EntryBytesMax, EntryBytesMaxLimit),
 		}
 	}
-	return nil
+	return checkLabel("zone", c.Zone)
 }
 
 func notKeyRune(r rune) bool {

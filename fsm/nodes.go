@@ -7,80 +7,112 @@ import (
 	"github.com/wpd-io/wpd/fsm/fsmpb"
 )
 
-func (s *State) initCluster(c *fsmpb.InitCluster) (Result, error) {
-	if len(c.GetCluster()) != len(fragment.ClusterID{}) {
-		return Result{}, &InvalidError{Field: "cluster", Reason: fmt.Sprintf("has %d bytes, want %d", len(c.GetCluster()), len(fragment.ClusterID{}))}
-	}
-	id := fragment.ClusterID(c.GetCluster())
-	switch {
-	case id.IsZero():
-		return Result{}, &InvalidError{Field: "cluster", Reason: "is all zero"}
-	case c.GetFeature() == 0:
-		return Result{}, &InvalidError{Field: "feature", Reason: "is zero"}
-	case s.cluster.ID == id:
-		return Result{}, nil
-	case !s.cluster.ID.IsZero():
-		return Result{}, &ClusterError{Have: s.cluster.ID, Want: id}
-	}
-	s.cluster = Cluster{ID: id, Incarnation: 1, Feature: c.GetFeature()}
-	return Result{}, nil
-}
-
-func (s *State) setFeature(c *fsmpb.SetFeature) (Result, error) {
-	have := s.cluster.Feature
-	switch {
-	case c.GetLevel() == have:
-		return Result{}, nil
-	case c.GetFrom() != have:
-		return Result{}, &StaleError{What: "feature level", Of: "the cluster", Have: have, Want: c.GetFrom()}
-	case c.GetLevel() < have:
-		return Result{}, &RangeError{What: "feature level", Of: "the cluster", Value: c.GetLevel(), From: have, To: FeatureLevel + 1}
-	}
-	s.cluster.Feature = c.GetLevel()
-	return Result{}, nil
-}
-
 func (s *State) registerBoot(c *fsmpb.RegisterBoot) (Result, error) {
-	n := &Node{Identity: c.GetIdentity(), Name: c.GetName(), Boot: c.GetBoot()}
-	if err := CheckNodeName("identity", n.Identity); err != nil {
+	n, err := bootOf(c)
+	if err != nil {
 		return Result{}, err
 	}
-	if err := CheckNodeName("name", n.Name); err != nil {
-		return Result{}, err
+	old, known := s.Node(n.Identity)
+	switch {
+	case known && old.Removed:
+		return Result{}, &RemovedError{Identity: old.Identity, Name: old.Name}
+	case known && *old == *n:
+		return Result{}, nil
+	case known && n.Boot <= old.Boot:
+		return Result{}, &StaleError{What: "boot", Of: n.Identity, Have: old.Boot, Want: n.Boot - 1}
+	case n.Feature < s.cluster.Feature:
+		return Result{}, &FeatureError{Level: s.cluster.Feature, Nodes: []string{n.Identity}}
 	}
-	if len(c.GetNonce()) != len(n.Nonce) {
-		return Result{}, &InvalidError{Field: "nonce", Reason: fmt.Sprintf("has %d bytes, want %d", len(c.GetNonce()), len(n.Nonce))}
-	}
-	n.Nonce = fragment.Nonce(c.GetNonce())
-	if n.Boot == 0 {
-		return Result{}, &InvalidError{Field: "boot", Reason: "is zero"}
-	}
-	if old, ok := s.Node(n.Identity); ok {
-		if *old == *n {
-			return Result{}, nil
-		}
-		if n.Boot <= old.Boot {
-			return Result{}, &StaleError{What: "boot", Of: n.Identity, Have: old.Boot, Want: n.Boot - 1}
-		}
+	if other, ok := s.NodeByName(n.Name); ok && other.Identity != n.Identity {
+		return Result{}, &NameTakenError{Name: n.Name, Identity: other.Identity}
 	}
 	s.nodes.ReplaceOrInsert(n)
-	s.endEarlierBoots(n)
+	s.endChains(n.Identity, n.Identity)
 	return Result{}, nil
 }
 
-// endEarlierBoots begins to seal the node's open chains: it has just started,
-// so nothing writes them any more.
-func (s *State) endEarlierBoots(n *Node) {
-	var ended []*Chain
-	for c := range s.Chains() {
-		if c.Node == n.Identity && c.State == ChainOpen {
-			next := *c
-			next.State = ChainSealing
-			next.Sealer = n.Identity
-			ended = append(ended, &next)
+// bootOf returns the node that a command tells of.
+func bootOf(c *fsmpb.RegisterBoot) (*Node, error) {
+	n := &Node{
+		Identity: c.GetIdentity(), Name: c.GetName(), Boot: c.GetBoot(),
+		GRPC: c.GetGrpc(), HTTP: c.GetHttp(), Raft: c.GetRaft(), Gossip: c.GetGossip(),
+		Zone: c.GetZone(), Version: c.GetVersion(), Feature: featureOf(c.GetFeature()),
+	}
+	if len(c.GetNonce()) != len(n.Nonce) {
+		return nil, &InvalidError{Field: "nonce", Reason: fmt.Sprintf("has %d bytes, want %d", len(c.GetNonce()), len(n.Nonce))}
+	}
+	n.Nonce = fragment.Nonce(c.GetNonce())
+	return n, n.check()
+}
+
+// featureOf reads a node's feature level. The first versions did not tell it;
+// they knew level 1.
+func featureOf(told uint64) uint64 { return max(told, 1) }
+
+// check returns an *InvalidError if one of the node's facts can't be.
+func (n *Node) check() error {
+	for _, err := range []error{
+		CheckNodeName("identity", n.Identity),
+		CheckNodeName("name", n.Name),
+		checkAddress("grpc address", n.GRPC),
+		checkAddress("http address", n.HTTP),
+		checkAddress("raft address", n.Raft),
+		checkAddress("gossip address", n.Gossip),
+		checkLabel("zone", n.Zone),
+		checkLabel("version", n.Version),
+	} {
+		if err != nil {
+			return err
 		}
 	}
-	for _, c := range ended {
-		s.chains.ReplaceOrInsert(c)
+	if n.Boot == 0 {
+		return &InvalidError{Field: "boot", Reason: "is zero"}
+	}
+	return nil
+}
+
+func (s *State) removeNode(c *fsmpb.RemoveNode) (Result, error) {
+	n, err := s.node(c.GetIdentity())
+	if err != nil {
+		return Result{}, err
+	}
+	if !n.Removed {
+		s.tombstone(n)
+		s.endChains(n.Identity, "")
+		s.dismiss(n.Identity)
+	}
+	return Result{}, nil
+}
+
+func (s *State) tombstone(n *Node) {
+	next := *n
+	next.Removed = true
+	s.nodes.ReplaceOrInsert(&next)
+}
+
+// endChains begins to seal the open chains of a node: nothing writes them any
+// more, or nothing shall.
+func (s *State) endChains(identity, sealer string) {
+	s.reseal(sealer, func(c *Chain) bool { return c.Node == identity && c.State == ChainOpen })
+}
+
+// dismiss takes back what a node was asked to seal.
+func (s *State) dismiss(identity string) {
+	s.reseal("", func(c *Chain) bool { return c.Sealer == identity })
+}
+
+// reseal makes the sealer that of all unsealed chains that are chosen.
+func (s *State) reseal(sealer string, chosen func(*Chain) bool) {
+	var changed []*Chain // not put while the tree is walked
+	for c := range s.Unsealed() {
+		if chosen(c) {
+			next := *c
+			next.State = ChainSealing
+			next.Sealer = sealer
+			changed = append(changed, &next)
+		}
+	}
+	for _, c := range changed {
+		s.putChain(c)
 	}
 }

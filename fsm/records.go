@@ -1,6 +1,9 @@
 package fsm
 
-import "github.com/wpd-io/wpd/fsm/fsmpb"
+import (
+	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/fsm/fsmpb"
+)
 
 // What each thing is in a snapshot. The loader is the inverse.
 
@@ -20,7 +23,11 @@ func (s *State) headProto() *fsmpb.Head {
 }
 
 func (n *Node) proto() *fsmpb.Node {
-	return &fsmpb.Node{Identity: n.Identity, Name: n.Name, Boot: n.Boot, Nonce: n.Nonce[:]}
+	return &fsmpb.Node{
+		Identity: n.Identity, Name: n.Name, Boot: n.Boot, Nonce: n.Nonce[:],
+		Grpc: n.GRPC, Http: n.HTTP, Raft: n.Raft, Gossip: n.Gossip,
+		Zone: n.Zone, Version: n.Version, Feature: n.Feature, Removed: n.Removed,
+	}
 }
 
 func (c *Chain) proto() *fsmpb.Chain {
@@ -31,6 +38,7 @@ func (c *Chain) proto() *fsmpb.Chain {
 		Incarnation: c.Incarnation,
 		Window:      c.Window,
 		Kind:        uint32(c.Kind),
+		Log:         uint64(c.Log),
 		State:       uint32(c.State),
 		DurableHint: c.DurableHint,
 		Sealer:      c.Sealer,
@@ -68,6 +76,32 @@ func (x Extent) proto() *fsmpb.Extent {
 	}
 }
 
+func extentsProto(extents []Extent) []*fsmpb.Extent {
+	var p []*fsmpb.Extent
+	for _, x := range extents {
+		p = append(p, x.proto())
+	}
+	return p
+}
+
+func extentsOf(p []*fsmpb.Extent) []Extent {
+	var extents []Extent
+	for _, x := range p {
+		extents = append(extents, extentOf(x))
+	}
+	return extents
+}
+
+func extentOf(x *fsmpb.Extent) Extent {
+	return Extent{
+		Epoch:      fragment.Epoch(x.GetEpoch()),
+		Attachment: fragment.Attachment(x.GetAttachment()),
+		Previous:   fragment.Attachment(x.GetPrevious()),
+		First:      fragment.LSN(x.GetFirst()),
+		End:        fragment.LSN(x.GetEnd()),
+	}
+}
+
 func (r Ref) proto() *fsmpb.Ref {
 	return &fsmpb.Ref{Key: r.Key, Size: r.Size, Checksum: r.Checksum}
 }
@@ -77,9 +111,9 @@ func refOf(r *fsmpb.Ref) Ref {
 }
 
 func (c LogConfig) proto() *fsmpb.LogConfig {
-	return &fsmpb.LogConfig{EntryBytesMax: c.EntryBytesMax}
+	return &fsmpb.LogConfig{EntryBytesMax: c.EntryBytesMax, Dedicated: c.Dedicated, Zone: c.Zone}
 }
 
 func configOf(c *fsmpb.LogConfig) LogConfig {
-	return LogConfig{EntryBytesMax: c.GetEntryBytesMax()}
+	return LogConfig{EntryBytesMax: c.GetEntryBytesMax(), Dedicated: c.GetDedicated(), Zone: c.GetZone()}
 }

@@ -74,14 +74,15 @@ func scripted(t *testing.T, d *datadriven.TestData) (*fsmpb.Command, error) {
 }
 
 func built(t *testing.T, d *datadriven.TestData) *fsmpb.Command {
-	str := func(key string) string {
+	list := func(key string) []string {
 		for _, arg := range d.CmdArgs {
-			if arg.Key == key && len(arg.Vals) == 1 {
-				return arg.Vals[0]
+			if arg.Key == key {
+				return arg.Vals
 			}
 		}
-		return ""
+		return nil
 	}
+	str := func(key string) string { return strings.Join(list(key), ",") }
 	num := func(key string) uint64 {
 		if str(key) == "" {
 			return 0
@@ -93,20 +94,33 @@ func built(t *testing.T, d *datadriven.TestData) *fsmpb.Command {
 	log := fragment.LogID(num("log"))
 	epoch := fragment.Epoch(num("epoch"))
 	ref := Ref{Key: str("key"), Size: 9, Checksum: 0xc0ffee}
-	config := LogConfig{EntryBytesMax: uint32(num("max"))}
+	config := LogConfig{EntryBytesMax: uint32(num("max")), Dedicated: num("dedicated") == 1, Zone: str("zone")}
+	extents := scriptedExtents(t, d)
 	switch d.Cmd {
 	case "init":
 		return NewInitCluster(fragment.ClusterID{15: byte(num("id"))}, 1)
 	case "feature":
 		return NewSetFeature(num("from"), num("level"))
 	case "boot":
-		return NewRegisterBoot(Node{Identity: str("id"), Name: "n1", Boot: num("n"), Nonce: fragment.Nonce{byte(num("nonce"))}})
+		name := str("name")
+		if name == "" {
+			name, _, _ = strings.Cut(str("id"), "-")
+		}
+		return NewRegisterBoot(Node{
+			Identity: str("id"), Name: name, Boot: num("n"), Nonce: fragment.Nonce{byte(num("nonce"))},
+			GRPC: str("grpc"), HTTP: str("http"), Raft: str("raft"), Gossip: str("gossip"),
+			Zone: str("zone"), Version: str("version"), Feature: num("feature"),
+		})
+	case "remove":
+		return NewRemoveNode(str("id"))
 	case "grant":
-		return NewGrantChain(str("id"), num("boot"), uint32(num("window")), KindObjects)
+		return NewGrantChain(str("id"), num("boot"), uint32(num("window")), KindObjects, log)
 	case "begin-seal":
 		return NewBeginSeal(epoch, num("hint"), str("sealer"))
 	case "cut":
 		return NewAddCut(epoch, Cut{From: num("from"), To: num("to"), Index: ref})
+	case "merge":
+		return NewMergeCuts(epoch, num("from"), num("to"), ref)
 	case "seal":
 		return NewSeal(epoch, Seal{At: num("at"), Index: ref})
 	case "create":
@@ -123,9 +137,41 @@ func built(t *testing.T, d *datadriven.TestData) *fsmpb.Command {
 		return NewOpenExclusive(log, fragment.Attachment(num("a")), fragment.Generation(num("g")))
 	case "trim":
 		return NewTrim(log, fragment.LSN(num("before")), fragment.LSN(num("tail")))
+	case "incarnation":
+		return NewNextIncarnation(num("from"), epoch, log, fragment.Attachment(num("a")), list("members"), str("sealer"))
+	case "adopt-chain":
+		return NewAdoptChain(Chain{
+			Epoch: epoch, Node: str("id"), Boot: num("boot"), Incarnation: num("incarnation"),
+			Window: uint32(num("window")), Kind: KindObjects, Log: log, Sealer: str("sealer"),
+		})
+	case "adopt-log":
+		return NewAdoptLog(Log{
+			ID: log, Name: str("name"), Config: config, First: fragment.LSN(num("first")), Created: fragment.Micros(num("created")),
+			Generation: fragment.Generation(num("g")), Extents: extents,
+		})
+	case "adopt-extents":
+		return NewAdoptExtents(Log{
+			ID: log, First: fragment.LSN(num("first")), Generation: fragment.Generation(num("g")), Extents: extents,
+		}, fragment.Attachment(num("previous")), num("blank") == 1)
 	}
 	d.Fatalf(t, "unknown command %s", d.Cmd)
 	return nil
+}
+
+// scriptedExtents reads extents=(epoch:attachment:previous:first:end,...).
+func scriptedExtents(t *testing.T, d *datadriven.TestData) (extents []Extent) {
+	for _, arg := range d.CmdArgs {
+		if arg.Key != "extents" {
+			continue
+		}
+		for _, val := range arg.Vals {
+			var x Extent
+			_, err := fmt.Sscanf(val, "%d:%d:%d:%d:%d", (*uint64)(&x.Epoch), (*uint64)(&x.Attachment), (*uint64)(&x.Previous), (*uint64)(&x.First), (*uint64)(&x.End))
+			require.NoError(t, err, d.Pos)
+			extents = append(extents, x)
+		}
+	}
+	return extents
 }
 
 func printed(r Result) string {
@@ -155,10 +201,22 @@ func dump(s *State) string {
 	fmt.Fprintf(&b, "cluster %x incarnation=%d feature=%d\n", c.ID[15:], c.Incarnation, c.Feature)
 	fmt.Fprintf(&b, "highest epoch=%d log=%d attachment=%d\n", s.HighestEpoch(), s.HighestLog(), s.HighestAttachment())
 	for n := range s.Nodes() {
-		fmt.Fprintf(&b, "node %s boot=%d\n", n.Identity, n.Boot)
+		fmt.Fprintf(&b, "node %s boot=%d feature=%d", n.Identity, n.Boot, n.Feature)
+		for _, x := range [][2]string{{"grpc", n.GRPC}, {"http", n.HTTP}, {"raft", n.Raft}, {"gossip", n.Gossip}, {"zone", n.Zone}, {"version", n.Version}} {
+			if x[1] != "" {
+				fmt.Fprintf(&b, " %s=%s", x[0], x[1])
+			}
+		}
+		if n.Removed {
+			b.WriteString(" removed")
+		}
+		b.WriteString("\n")
 	}
 	for c := range s.Chains() {
-		fmt.Fprintf(&b, "chain %d of %s boot=%d %s", c.Epoch, c.Node, c.Boot, c.State)
+		fmt.Fprintf(&b, "chain %d of %s boot=%d incarnation=%d %s", c.Epoch, c.Node, c.Boot, c.Incarnation, c.State)
+		if c.Log != 0 {
+			fmt.Fprintf(&b, " log=%d", c.Log)
+		}
 		if c.State != ChainOpen {
 			fmt.Fprintf(&b, " hint=%d sealer=%s", c.DurableHint, c.Sealer)
 		}
@@ -173,6 +231,12 @@ func dump(s *State) string {
 	for l := range s.Logs("") {
 		fmt.Fprintf(&b, "log %d %s max=%d version=%d generation=%d attachment=%d first=%d",
 			l.ID, l.Name, l.Config.EntryBytesMax, l.ConfigVersion, l.Generation, l.Attachment, l.First)
+		if l.Config.Dedicated {
+			b.WriteString(" dedicated")
+		}
+		if l.Config.Zone != "" {
+			fmt.Fprintf(&b, " zone=%s", l.Config.Zone)
+		}
 		for _, x := range l.Extents {
 			fmt.Fprintf(&b, " %d:%d(after %d)[%d,%d)", x.Epoch, x.Attachment, x.Previous, x.First, x.End)
 		}

@@ -43,6 +43,7 @@ func (s *State) Freeze() *Frozen {
 	f := *s
 	f.nodes = s.nodes.Clone()
 	f.chains = s.chains.Clone()
+	f.unsealed = s.unsealed.Clone()
 	f.logs = s.logs.Clone()
 	f.names = s.names.Clone()
 	return &Frozen{s: &f}

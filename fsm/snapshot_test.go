@@ -37,20 +37,34 @@ func thaw(t require.TestingT, f *Frozen) *State {
 func populated(t require.TestingT, n int) *State {
 	s := New()
 	mustApply(t, s, NewInitCluster(fragment.ClusterID{15: 7}, 1))
-	mustApply(t, s, NewRegisterBoot(Node{Identity: "n1-a", Name: "n1", Boot: 1}))
-	mustApply(t, s, NewGrantChain("n1-a", 1, 8, KindObjects))
-	mustApply(t, s, NewAddCut(1, Cut{From: 1, To: 5, Index: Ref{Key: "index/1", Size: 3, Checksum: 4}}))
-	mustApply(t, s, NewRegisterBoot(Node{Identity: "n1-a", Name: "n1", Boot: 2}))
+	node := Node{
+		Identity: "n1-a", Name: "n1", Boot: 1, GRPC: "h:1", HTTP: "h:2", Raft: "h:3", Gossip: "h:4",
+		Zone: "z", Version: "v", Feature: 1,
+	}
+	mustApply(t, s, NewRegisterBoot(node))
+	mustApply(t, s, NewGrantChain("n1-a", 1, 8, KindObjects, 0))
+	for _, at := range []uint64{1, 2, 3} {
+		mustApply(t, s, NewAddCut(1, Cut{From: at, To: at + 1, Index: Ref{Key: "index/1", Size: 3, Checksum: 4}}))
+	}
+	mustApply(t, s, NewMergeCuts(1, 1, 3, Ref{Key: "index/m", Size: 3, Checksum: 4}))
+	node.Boot = 2
+	mustApply(t, s, NewRegisterBoot(node))
 	mustApply(t, s, NewSeal(1, Seal{At: 7, Index: Ref{Key: "index/s", Size: 3, Checksum: 4}}))
-	mustApply(t, s, NewGrantChain("n1-a", 2, 8, KindObjects))
-	mustApply(t, s, NewGrantChain("n1-a", 2, 8, KindObjects))
+	mustApply(t, s, NewGrantChain("n1-a", 2, 8, KindObjects, 0))
+	mustApply(t, s, NewGrantChain("n1-a", 2, 8, KindObjects, 0))
+	mustApply(t, s, NewRegisterBoot(Node{Identity: "n2-b", Name: "n2", Boot: 1}))
+	mustApply(t, s, NewGrantChain("n2-b", 1, 8, KindObjects, 0))
+	mustApply(t, s, NewRemoveNode("n2-b"))
 	for i := range n {
-		l := mustApply(t, s, NewCreateLog(fmt.Sprintf("log/%06d", i), LogConfig{EntryBytesMax: 1 << 20}, 5)).Log
+		l := mustApply(t, s, NewCreateLog(fmt.Sprintf("log/%06d", i), LogConfig{EntryBytesMax: 1 << 20, Dedicated: i == 0, Zone: "z"}, 5)).Log
 		a := mustApply(t, s, NewAttach(l.ID, 2, 1, 0, false)).Attachment
 		mustApply(t, s, NewDetach(l.ID, a, 10))
 		a = mustApply(t, s, NewAttach(l.ID, 3, 10, a, false)).Attachment
 		mustApply(t, s, NewOpenExclusive(l.ID, a, 1))
 		mustApply(t, s, NewTrim(l.ID, 4, 12))
+	}
+	if n > 0 {
+		mustApply(t, s, NewGrantChain("n1-a", 2, 8, KindObjects, 1))
 	}
 	return s
 }
@@ -132,8 +146,22 @@ func TestRestoreNonsense(t *testing.T) {
 		Id: 1, Name: "a", Config: &fsmpb.LogConfig{EntryBytesMax: 1}, ConfigVersion: 1, Attachment: 3, First: 2,
 	}}}
 
-	_, err := Restore(bytes.NewReader(framed(t, head, node, chain, cut, log, extent)))
+	other := func(identity, name string, removed bool) *fsmpb.Record {
+		return &fsmpb.Record{Record: &fsmpb.Record_Node{Node: &fsmpb.Node{
+			Identity: identity, Name: name, Boot: 1, Nonce: make([]byte, 16), Feature: 1, Removed: removed,
+		}}}
+	}
+	granted := func(c *fsmpb.Chain) *fsmpb.Record {
+		c.Epoch, c.Boot, c.Incarnation, c.Window, c.Kind = 2, 1, 1, 8, 1
+		return &fsmpb.Record{Record: &fsmpb.Record_Chain{Chain: c}}
+	}
+
+	s, err := Restore(bytes.NewReader(framed(t, head, node, chain, cut, log, extent)))
 	require.NoError(t, err)
+	n, _ := s.Node("n1-a")
+	require.Equal(t, uint64(1), n.Feature, "the first versions did not write it")
+	_, err = Restore(bytes.NewReader(framed(t, head, node, other("n2-b", "n1", true), granted(&fsmpb.Chain{Node: "gone", State: 2, Sealer: "n1-a", Log: 3}))))
+	require.NoError(t, err, "a removed node may share its name, an adopted chain be of a node that nobody knew and of a log that was deleted")
 	_, err = Restore(bytes.NewReader(framed(t, head, node, chain, third, stay(1, 0, 1, 3), stay(2, 1, 3, 3), stay(3, 2, 3, 0))))
 	require.NoError(t, err, "the last but one may be empty")
 	_, err = Restore(bytes.NewReader(framed(t, head, node, chain, third, stay(2, 1, 1, 2), stay(3, 2, 2, 0))))
@@ -156,7 +184,16 @@ func TestRestoreNonsense(t *testing.T) {
 		"empty extent":        {head, node, chain, third, stay(1, 0, 2, 2), stay(2, 1, 2, 3), stay(3, 2, 3, 0)},
 		"trimmed extent":      {head, node, chain, third, stay(1, 0, 1, 2), stay(2, 1, 2, 3), stay(3, 2, 3, 0)},
 		"extent without end":  {head, node, chain, third, stay(2, 1, 1, 0), stay(3, 2, 2, 0)},
-		"backward extent":     {head, node, chain, third, stay(1, 0, 1, 3), stay(2, 1, 3, 2), stay(3, 2, 2, 0)},
+		"two nodes of a name": {head, node, other("n2-b", "n1", false)},
+		"bad address": {head, {Record: &fsmpb.Record_Node{Node: &fsmpb.Node{
+			Identity: "n1-a", Name: "n1", Boot: 1, Nonce: make([]byte, 16), Grpc: "a b",
+		}}}},
+		"open chain of a removed node": {head, node, other("n2-b", "n2", true), granted(&fsmpb.Chain{Node: "n2-b", State: 1})},
+		"open chain with a sealer":     {head, node, granted(&fsmpb.Chain{Node: "n1-a", State: 1, Sealer: "n1-a"})},
+		"removed sealer":               {head, node, other("n2-b", "n2", true), granted(&fsmpb.Chain{Node: "n1-a", State: 2, Sealer: "n2-b"})},
+		"chain of a log to come":       {head, node, granted(&fsmpb.Chain{Node: "n1-a", State: 1, Log: 4})},
+		"extent on another's chain":    {head, node, granted(&fsmpb.Chain{Node: "n1-a", State: 1, Log: 2}), log, {Record: &fsmpb.Record_Extent{Extent: &fsmpb.Extent{Epoch: 2, Attachment: 1, First: 1}}}},
+		"backward extent":              {head, node, chain, third, stay(1, 0, 1, 3), stay(2, 1, 3, 2), stay(3, 2, 2, 0)},
 	} {
 		_, err := Restore(bytes.NewReader(framed(t, records...)))
 		_, ok := errors.AsType[*CorruptError](err)
@@ -174,49 +211,6 @@ func framed(t require.TestingT, records ...*fsmpb.Record) []byte {
 	_, err := w.finish()
 	require.NoError(t, err)
 	return b.Bytes()
-}
-
-// A state of 100,000 logs must be written within two seconds, and without
-// holding up the commands that follow.
-func BenchmarkSnapshot(b *testing.B) {
-	s := populated(b, 100_000)
-	b.Run("Freeze", func(b *testing.B) {
-		for b.Loop() {
-			s.Freeze()
-		}
-	})
-	b.Run("WriteTo", func(b *testing.B) {
-		for b.Loop() {
-			n, err := s.Freeze().WriteTo(io.Discard)
-			require.NoError(b, err)
-			b.SetBytes(n)
-		}
-	})
-	b.Run("Restore", func(b *testing.B) {
-		snapshot := snapshotOf(b, s)
-		for b.Loop() {
-			_, err := Restore(bytes.NewReader(snapshot))
-			require.NoError(b, err)
-		}
-	})
-	b.Run("List", func(b *testing.B) {
-		for b.Loop() {
-			n := 0
-			for range s.Logs("") {
-				n++
-			}
-			require.Equal(b, 100_000, n)
-		}
-	})
-}
-
-func BenchmarkApply(b *testing.B) {
-	s := populated(b, 10_000)
-	before := fragment.LSN(4)
-	for b.Loop() {
-		before++
-		mustApply(b, s, NewTrim(fragment.LogID(1+before%10_000), before, before))
-	}
 }
 
 // FuzzRestore feeds whole frames (the checksum is put right) with arbitrary
@@ -250,6 +244,11 @@ func FuzzApply(f *testing.F) {
 		NewSeal(1, Seal{At: 7, Index: Ref{Key: "index/s", Size: 3, Checksum: 4}}),
 		NewBeginSeal(3, 4, "n1-a"), NewRegisterBoot(Node{Identity: "n1-a", Name: "n1", Boot: 3}),
 		NewSetFeature(1, 1), NewInitCluster(fragment.ClusterID{15: 7}, 1), NewOpenExclusive(1, 2, 2),
+		NewRemoveNode("n1-a"), NewGrantChain("n1-a", 2, 8, KindObjects, 1), NewMergeCuts(1, 1, 4, Ref{Key: "index/m", Size: 1}),
+		NewNextIncarnation(1, 9, 9, 9, []string{"n1-a"}, "n1-a"),
+		NewAdoptChain(Chain{Epoch: 4, Node: "n2-b", Boot: 1, Incarnation: 1, Window: 8, Kind: KindObjects, Sealer: "n1-a"}),
+		NewAdoptLog(Log{ID: 1, Name: "a", Config: LogConfig{EntryBytesMax: 1}, First: 1, Extents: []Extent{{Epoch: 1, Attachment: 1, First: 1}}}),
+		NewAdoptExtents(Log{ID: 1, First: 20, Extents: []Extent{{Epoch: 1, Attachment: 9, Previous: 2, First: 15}}}, 2, false),
 	} {
 		b, err := Encode(c)
 		require.NoError(f, err)

@@ -24,19 +24,22 @@ type State struct {
 	highestLog        fragment.LogID
 	highestAttachment fragment.Attachment
 
-	nodes  *btree.BTreeG[*Node]  // by identity
-	chains *btree.BTreeG[*Chain] // by epoch
-	logs   *btree.BTreeG[*Log]   // by id
-	names  *btree.BTreeG[*Log]   // the same ones by name
+	nodes    *btree.BTreeG[*Node]  // by identity
+	chains   *btree.BTreeG[*Chain] // by epoch
+	unsealed *btree.BTreeG[*Chain] // those of them that are not sealed
+	logs     *btree.BTreeG[*Log]   // by id
+	names    *btree.BTreeG[*Log]   // the same ones by name
 }
 
 // New returns the state before the first command.
 func New() *State {
+	byEpoch := func(a, b *Chain) bool { return a.Epoch < b.Epoch }
 	return &State{
-		nodes:  btree.NewG(degree, func(a, b *Node) bool { return a.Identity < b.Identity }),
-		chains: btree.NewG(degree, func(a, b *Chain) bool { return a.Epoch < b.Epoch }),
-		logs:   btree.NewG(degree, func(a, b *Log) bool { return a.ID < b.ID }),
-		names:  btree.NewG(degree, func(a, b *Log) bool { return a.Name < b.Name }),
+		nodes:    btree.NewG(degree, func(a, b *Node) bool { return a.Identity < b.Identity }),
+		chains:   btree.NewG(degree, byEpoch),
+		unsealed: btree.NewG(degree, byEpoch),
+		logs:     btree.NewG(degree, func(a, b *Log) bool { return a.ID < b.ID }),
+		names:    btree.NewG(degree, func(a, b *Log) bool { return a.Name < b.Name }),
 	}
 }
 
@@ -60,7 +63,18 @@ func (s *State) Node(identity string) (*Node, bool) {
 	return s.nodes.Get(&Node{Identity: identity})
 }
 
-// Nodes yields all nodes in the order of their identities.
+// NodeByName returns the node of that name that is not removed. It looks at
+// every node.
+func (s *State) NodeByName(name string) (*Node, bool) {
+	for n := range s.Nodes() {
+		if n.Name == name && !n.Removed {
+			return n, true
+		}
+	}
+	return nil, false
+}
+
+// Nodes yields all nodes in the order of their identities, also the removed.
 func (s *State) Nodes() iter.Seq[*Node] { return ascend(s.nodes) }
 
 // Chain returns a chain by its epoch.
@@ -70,6 +84,10 @@ func (s *State) Chain(e fragment.Epoch) (*Chain, bool) {
 
 // Chains yields all chains in the order of their epochs.
 func (s *State) Chains() iter.Seq[*Chain] { return ascend(s.chains) }
+
+// Unsealed yields the chains that are open or being sealed, in the order of
+// their epochs. It costs nothing for those that are sealed.
+func (s *State) Unsealed() iter.Seq[*Chain] { return ascend(s.unsealed) }
 
 // ChainCount returns the number of chains.
 func (s *State) ChainCount() int { return s.chains.Len() }
@@ -118,6 +136,21 @@ func (s *State) Attached(l *Log) (Extent, *Chain, bool) {
 	return x, c, true
 }
 
+// Owner returns the open chain that a log is attached to: who writes the log is
+// the chain's Node. It is false if there is no such log, and while the log is
+// on no open chain.
+func (s *State) Owner(id fragment.LogID) (c *Chain, attached bool) {
+	l, ok := s.Log(id)
+	if !ok {
+		return nil, false
+	}
+	_, c, ok = s.Attached(l)
+	if !ok || c.State != ChainOpen {
+		return nil, false
+	}
+	return c, true
+}
+
 // LogsOn yields, by id, the logs whose last extent is on the chain and was not
 // detached: those that are attached to it, or that its seal has ended. It
 // looks at every log.
@@ -153,6 +186,27 @@ func (s *State) log(id fragment.LogID) (*Log, error) {
 		return l, nil
 	}
 	return nil, &NotFoundError{What: "log", Key: fmt.Sprint(uint64(id)), Deleted: id != 0 && id <= s.highestLog}
+}
+
+// live returns a node that is not removed.
+func (s *State) live(identity string) (*Node, error) {
+	n, err := s.node(identity)
+	if err != nil {
+		return nil, err
+	}
+	if n.Removed {
+		return nil, &RemovedError{Identity: n.Identity, Name: n.Name}
+	}
+	return n, nil
+}
+
+func (s *State) putChain(c *Chain) {
+	s.chains.ReplaceOrInsert(c)
+	if c.State == ChainSealed {
+		s.unsealed.Delete(c)
+		return
+	}
+	s.unsealed.ReplaceOrInsert(c)
 }
 
 func (s *State) putLog(l *Log) {

@@ -17,9 +17,19 @@ type Cluster struct {
 // Node is a member as the metadata knows it.
 type Node struct {
 	Identity string // name plus a random part made with the data directory
-	Name     string // as configured
+	Name     string // as configured; no two nodes that are not removed have one
 	Boot     uint64 // the latest; chains of earlier ones are not open
 	Nonce    fragment.Nonce
+
+	// Addresses that it advertises, each as host:port, empty where it does
+	// not listen: for clients and peers, for who runs it, for raft, for
+	// gossip.
+	GRPC, HTTP, Raft, Gossip string
+
+	Zone    string // where it runs, as configured; may be empty
+	Version string // of its binary, for people; may be empty
+	Feature uint64 // highest feature level that its binary knows, at least 1
+	Removed bool   // for ever: it registers no boot and is granted no chain
 }
 
 // ChainState is how far a chain is on its way. It only moves forward.
@@ -58,11 +68,15 @@ type Chain struct {
 	Incarnation uint64 // of the cluster when it was granted
 	Window      uint32 // W: fragments in flight at most
 	Kind        ChainKind
+	Log         fragment.LogID // the only log that may be attached; 0 = any may
 	State       ChainState
 	DurableHint uint64 // highest fragment that was heard to be durable; 0 = none
-	Sealer      string // identity of the node asked to seal it
-	Cuts        []Cut  // [From, To) each, the first from 1, without a gap between them
-	Seal        Seal   // zero unless Sealed
+	// Sealer is the identity of the node asked to seal it. Empty while it is
+	// open, and after a removal (of its node, or of who was asked) until
+	// BeginSeal asks somebody.
+	Sealer string
+	Cuts   []Cut // [From, To) each, the first from 1, without a gap between them
+	Seal   Seal  // zero unless Sealed
 }
 
 // Cut is a segment: the fragments [From, To) of a chain.
@@ -87,6 +101,8 @@ type Ref struct {
 // LogConfig is what a log's owner may configure.
 type LogConfig struct {
 	EntryBytesMax uint32 // largest payload, 1 to EntryBytesMaxLimit
+	Dedicated     bool   // written to a chain of its own
+	Zone          string // where it is best written, a hint; may be empty
 }
 
 // Log is a named sequence of entries.

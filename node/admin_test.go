@@ -147,25 +147,36 @@ func TestVerifyAndMeasure(t *testing.T) {
 	require.True(t, verify().OK)
 	require.EqualValues(t, 10, verify().Entries)
 
-	m, err := a.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 1000, Concurrency: 4, Objects: 50})
+	m, err := a.MeasureRaw(t.Context())
 	require.NoError(t, err)
-	require.Len(t, m.GetCreateMicros(), 50)
-	require.Positive(t, m.GetElapsedMicros())
+	for i := range 2 {
+		r, err := m.Measure(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 1000, Concurrency: 4, Objects: 50})
+		require.NoError(t, err)
+		require.Len(t, r.GetCreateMicros(), 50)
+		require.Positive(t, r.GetElapsedMicros())
+		require.Zero(t, r.GetRemovedBytes())
+		require.Len(t, mem.Keys("scratch/"), 50*(i+1), "what was made stays")
+	}
+	require.True(t, verify().OK, "between two measurements the node is free")
+	require.NoError(t, m.Close())
 	require.Empty(t, mem.Keys("scratch/"), "what was made is removed")
 
 	// While one runs, the other is refused; cut off, it leaves nothing.
 	rule := p.Faults.Add(blobtest.Fault{Kind: blobtest.Create, Hang: true, Prefix: "scratch/", Skip: 7})
 	ctx, cancel := context.WithCancel(t.Context())
 	measured := make(chan error, 1)
+	own, err := p.Node.MeasureRaw(ctx)
+	require.NoError(t, err)
 	go func() {
-		_, err := p.Node.MeasureRaw(ctx, &adminv1.MeasureRawRequest{ObjectBytes: 1000, Concurrency: 3, Objects: 50})
+		_, err := own.Measure(ctx, &adminv1.MeasureRawRequest{ObjectBytes: 1000, Concurrency: 3, Objects: 50})
+		own.End()
 		measured <- err
 	}()
 	require.NoError(t, rule.Wait(t.Context(), 3))
 	require.Len(t, mem.Keys("scratch/"), 7)
 	_, err = p.Node.Verify(t.Context(), func(uint64, uint64) {})
 	requireAs[*api.BusyError](t, err)
-	_, err = p.Node.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 1, Concurrency: 1, Objects: 1})
+	_, err = p.Node.MeasureRaw(t.Context())
 	requireAs[*api.BusyError](t, err)
 	s.send(t)
 	require.NoError(t, s.next(t).err, "the node works on")
@@ -202,15 +213,17 @@ func TestVerifyAndMeasure(t *testing.T) {
 func TestMeasureRefuses(t *testing.T) {
 	w, mem := newWorld(t)
 	p := start(t, w)
-	_, err := p.Node.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 1, Concurrency: 1, Objects: 1})
+	_, err := p.Node.MeasureRaw(t.Context())
 	require.ErrorIs(t, err, api.ErrForbidden)
 	stop(t, p)
 	w.Config.AllowBench = true
 	p = start(t, w)
+	m, err := p.Node.MeasureRaw(t.Context())
+	require.NoError(t, err)
 	for _, r := range []*adminv1.MeasureRawRequest{
 		{}, {ObjectBytes: 1, Concurrency: 1}, {ObjectBytes: 1, Objects: 1}, {Objects: 1, Concurrency: 1},
 	} {
-		_, err := p.Node.MeasureRaw(t.Context(), r)
+		_, err := m.Measure(t.Context(), r)
 		require.ErrorIs(t, err, api.ErrInvalid, "%v", r)
 	}
 	for _, r := range []*adminv1.MeasureRawRequest{
@@ -218,9 +231,12 @@ func TestMeasureRefuses(t *testing.T) {
 		{ObjectBytes: 1, Concurrency: 1, Objects: 4097}, {ObjectBytes: 8 << 20, Concurrency: 1, Objects: 513},
 		{ObjectBytes: 1<<32 - 1, Concurrency: 1<<32 - 1, Objects: 1<<32 - 1},
 	} {
-		_, err := p.Node.MeasureRaw(t.Context(), r)
+		_, err := m.Measure(t.Context(), r)
 		requireAs[*api.LimitError](t, err)
 	}
 	require.Empty(t, mem.Keys("scratch/"))
+	m.End()
 	stop(t, p)
+	_, err = p.Node.MeasureRaw(t.Context())
+	require.ErrorIs(t, err, api.ErrClosed)
 }

@@ -62,6 +62,8 @@ type Config struct {
 	// AllowBench lets clients measure the bucket, which costs requests and
 	// room, under a scratch prefix.
 	AllowBench bool
+	// Cluster makes the node one of several.
+	Cluster Cluster
 	// Reflection lets tools find out what the gRPC listener serves.
 	Reflection bool
 	// Limits is what the gRPC listener grants its clients.
@@ -112,7 +114,7 @@ func (c *Config) validate() error {
 	if _, ok := c.Registerer.(prometheus.Gatherer); !ok && c.HTTPListen != "" {
 		return fmt.Errorf("metrics can't be served: the registerer is a %T, and no prometheus.Gatherer", c.Registerer)
 	}
-	return nil
+	return c.validateCluster()
 }
 
 func (c *Config) openStore(ctx context.Context) (*blobstore.Bucket, func() error, error) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/testcluster"
 )
@@ -147,6 +148,8 @@ func liveAndCrash(t *testing.T, w *testcluster.World, p *testcluster.Proc, load 
 		close(dead)
 	})
 	if err := p.Open(t.Context()); err == nil {
+		// A log with a chain of its own; if that fails, the load makes another.
+		_, _ = p.Client().Create(t.Context(), "b", wpd.LogConfig{Dedicated: true})
 		require.NoError(t, load.Run(t.Context(), p.Client()))
 	} else {
 		require.ErrorIs(t, err, testcluster.ErrCut)

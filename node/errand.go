@@ -2,15 +2,10 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/wpd-io/wpd/blobstore/rawlimit"
-	"github.com/wpd-io/wpd/node/process"
-	"github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
 	"github.com/wpd-io/wpd/wal/api"
 	"github.com/wpd-io/wpd/wal/offline"
 )
@@ -87,75 +82,4 @@ func unavailable(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
 	return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
-}
-
-// What MeasureRaw takes on at most.
-const (
-	measureConcurrencyMax = 64
-	measureObjectsMax     = 4096
-	measureBytesMax       = 4 << 30
-	// measureCleanup bounds the removal of what was made.
-	measureCleanup = 10 * time.Second
-)
-
-// MeasureRaw measures what the bucket can do without the node: it creates
-// objects under a scratch prefix, and removes them. Errors: api.ErrForbidden,
-// *api.LimitError, api.ErrInvalid, *api.BusyError, api.ErrUnavailable.
-func (n *Node) MeasureRaw(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
-	if !n.cfg.AllowBench {
-		return nil, fmt.Errorf("%w: this node measures its bucket for nobody: wpd serve does with --allow-bench, wpd dev always", api.ErrForbidden)
-	}
-	if err := checkMeasure(r); err != nil {
-		return nil, err
-	}
-	ctx, done, err := n.beginErrand(ctx, "somebody measures the bucket")
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	// No directory of its own: on a file system, an empty one would stay.
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // never fails
-	prefix := rawlimit.ScratchPrefix + hex.EncodeToString(id[:]) + "-"
-	limit := rawlimit.New(n.store, prefix, 1)
-	defer func() {
-		ctx, cancel := context.WithTimeout(n.closing, measureCleanup)
-		defer cancel()
-		if err := limit.Remove(ctx, measureConcurrencyMax); err != nil {
-			n.cfg.Logger.Warn("remove what was made to measure the bucket; it may be deleted by hand", "prefix", prefix, "err", err)
-		}
-	}()
-	cpu := process.CPU()
-	m, err := limit.Run(ctx, rawlimit.Run{ObjectBytes: int(r.GetObjectBytes()), Concurrency: int(r.GetConcurrency()), Objects: int(r.GetObjects())})
-	if err != nil {
-		return nil, unavailable(ctx, err)
-	}
-	response := &adminv1.MeasureRawResponse{
-		ElapsedMicros: uint64(m.Took.Microseconds()), CpuMicros: uint64((process.CPU() - cpu).Microseconds()),
-		CreateMicros: make([]uint64, len(m.Creates)),
-	}
-	for i, took := range m.Creates {
-		response.CreateMicros[i] = uint64(took.Microseconds())
-	}
-	return response, nil
-}
-
-func checkMeasure(r *adminv1.MeasureRawRequest) error {
-	if r.GetObjectBytes() == 0 || r.GetConcurrency() == 0 || r.GetObjects() == 0 {
-		return fmt.Errorf("%w: a measurement of nothing: object bytes, concurrency and objects must be at least 1", api.ErrInvalid)
-	}
-	for _, x := range []struct {
-		what         string
-		value, limit uint64
-	}{
-		{"bytes of an object to measure with", uint64(r.GetObjectBytes()), rawlimit.ObjectBytesMax},
-		{"creates at once", uint64(r.GetConcurrency()), measureConcurrencyMax},
-		{"objects to measure with", uint64(r.GetObjects()), measureObjectsMax},
-		{"bytes to measure with", uint64(r.GetObjectBytes()) * uint64(r.GetObjects()), measureBytesMax},
-	} {
-		if x.value > x.limit {
-			return &api.LimitError{What: x.what, Limit: x.limit, Value: x.value}
-		}
-	}
-	return nil
 }

@@ -4,19 +4,26 @@ import (
 	"context"
 	"time"
 
+	"github.com/wpd-io/wpd/cluster"
+	"github.com/wpd-io/wpd/rpc/peer"
 	"github.com/wpd-io/wpd/rpc/server"
 )
 
 // serveGRPC serves the logs, and this node's own side, by gRPC.
-func (n *Node) serveGRPC() (err error) {
+func (n *Node) serveGRPC(logs server.Logs, m *cluster.Member) (err error) {
 	if n.grpcListener == nil {
 		return nil
 	}
-	n.server, err = server.New(server.Config{
-		Logs: n.logs, Admin: n,
-		ClusterID: n.member.ClusterID().String(), NodeID: n.member.Name(), Version: n.cfg.Version,
+	c := server.Config{
+		Logs: logs, Admin: n, Cluster: n,
+		ClusterID: m.ClusterID().String(), NodeID: m.Name(), Version: n.cfg.Version,
 		Reflection: n.cfg.Reflection, Limits: n.cfg.Limits, Logger: n.cfg.Logger, Registerer: n.cfg.Registerer,
-	})
+	}
+	if n.service != nil {
+		c.Addr, c.Nodes, c.Writer, c.Starting = n.grpcAddr, n.otherAddrs, n.writerAddr, true
+		c.Register = peer.Register(c.ClusterID, &handlers{member: m, here: n.service.here})
+	}
+	n.server, err = server.New(c)
 	if err != nil {
 		return err
 	}
@@ -53,7 +60,9 @@ const flushEvery = 20 * time.Millisecond
 
 func (n *Node) flushUntil(ctx context.Context, done <-chan struct{}) {
 	for tick := time.NewTicker(flushEvery); ; {
-		_ = n.logs.Flush(ctx) // whose batches it concerns, hears of it
+		if n.logs != nil { // else the node did not get as far as that
+			_ = n.logs.Flush(ctx) // whose batches it concerns, hears of it
+		}
 		select {
 		case <-tick.C:
 		case <-done:

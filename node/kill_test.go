@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/blobstore"
 	"github.com/wpd-io/wpd/node"
 	"github.com/wpd-io/wpd/testcluster"
@@ -60,12 +61,25 @@ func child() int {
 	}
 	l := testcluster.NewLedger(run, os.NewFile(3, "ledger"))
 	l.Fault("opened", 1)
+	if err := switchChain(ctx, n.Client(), "c", life%2 == 1); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if err := killLoad(l, life).Run(ctx, n.Client()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	fmt.Fprintln(os.Stderr, "the load came to an end by itself")
 	return 1
+}
+
+// switchChain gives a log a chain of its own, or takes it back.
+func switchChain(ctx context.Context, client *wpd.Client, name string, dedicated bool) error {
+	log, err := testcluster.OpenLog(ctx, client, name)
+	if err != nil {
+		return err
+	}
+	return log.Configure(ctx, func(c *wpd.LogConfig) { c.Dedicated = dedicated })
 }
 
 // TestKill kills a process with a node under load, at random moments, most of

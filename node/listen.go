@@ -11,7 +11,7 @@ import (
 // InsecureError: a listener would be open to others than this machine's own
 // programs. Nothing was opened.
 type InsecureError struct {
-	Listener string // "grpc" or "http"
+	Listener string // "grpc", "http", "raft" or "gossip"
 	Addr     string
 }
 
@@ -21,13 +21,29 @@ func (e *InsecureError) Error() string {
 
 // The names of the listeners, in status, logs and errors.
 const (
-	grpcListener = "grpc"
-	httpListener = "http"
+	grpcListener   = "grpc"
+	httpListener   = "http"
+	raftListener   = "raft"
+	gossipListener = "gossip"
 )
 
 // listen takes an address, and serves nobody there yet. Its errors wrap those
 // of the system (syscall.EADDRINUSE).
 func (c *Config) listen(name, addr string) (net.Listener, error) {
+	tcp, err := c.checkListen(name, addr)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.ListenTCP("tcp", tcp)
+	if err != nil {
+		return nil, fmt.Errorf("%s listener: %w", name, err)
+	}
+	return l, nil
+}
+
+// checkListen says where a listener would be, and refuses what is open to others
+// without need.
+func (c *Config) checkListen(name, addr string) (*net.TCPAddr, error) {
 	// Resolved first, so that not a single connection is made to what others
 	// could reach.
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
@@ -40,11 +56,7 @@ func (c *Config) listen(name, addr string) (net.Listener, error) {
 		}
 		c.Logger.Warn("no TLS yet: whoever can reach this address can read and write everything", "listener", name, "addr", tcp.String())
 	}
-	l, err := net.ListenTCP("tcp", tcp)
-	if err != nil {
-		return nil, fmt.Errorf("%s listener: %w", name, err)
-	}
-	return l, nil
+	return tcp, nil
 }
 
 // takeAddresses takes the addresses that the node is to serve, before anything

@@ -53,8 +53,11 @@ func TestMetrics(t *testing.T) {
 	w.Options.Registerer = r
 	p := start(t, w)
 	busy(t, p, "a/", 3)
-	_, err := p.Node.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 10, Concurrency: 1, Objects: 1})
+	m, err := p.Node.MeasureRaw(t.Context())
 	require.NoError(t, err)
+	_, err = m.Measure(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 10, Concurrency: 1, Objects: 1})
+	require.NoError(t, err)
+	m.End()
 	series := func() (n int, names map[string]bool) {
 		families, err := r.Gather()
 		require.NoError(t, err)

@@ -21,14 +21,20 @@ type Node struct {
 	started time.Time
 
 	grpcListener, httpListener net.Listener // nil: none
+	grpcAddr                   string       // what others are told; empty: there are none
 
-	store  *blobstore.Bucket
-	member *cluster.Member
-	logs   *wal.Service
-	client *wpd.Client
-	server *server.Server // nil without a listener
-	errand errand
-	check  storeCheck
+	store   *blobstore.Bucket
+	member  *cluster.Member
+	logs    *wal.Service
+	service *service // what is served by a node that is one of several; nil: logs
+	peers   *peers   // nil: there are none
+	client  *wpd.Client
+	server  *server.Server // nil without a listener
+	early   error          // why it could not be served before the node was open
+	errand  errand
+	check   storeCheck
+
+	measurements measurements
 
 	closers  []func(context.Context) error // in the order of opening; ctx ends with the close timeout
 	draining context.Context               // ends when Close begins
@@ -52,7 +58,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("open node: %w", err)
 	}
-	n := &Node{cfg: c, started: time.Now()}
+	n := &Node{cfg: c, started: time.Now(), measurements: measurements{swept: make(chan struct{})}}
 	n.draining, n.drain = context.WithCancel(context.Background())
 	n.closing, n.giveUp = context.WithCancel(context.Background())
 	defer func() {
@@ -66,13 +72,17 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := n.openLogs(ctx); err != nil {
 		return nil, err
 	}
-	n.client = wpd.NewClient(n.logs)
-	n.closers = append(n.closers, func(context.Context) error { return n.client.Close() })
 	if err := n.registerMetrics(); err != nil {
 		return nil, err
 	}
-	if err := n.serveGRPC(); err != nil {
-		return nil, err
+	if n.service != nil {
+		n.openService()
+	} else {
+		n.client = wpd.NewClient(n.logs)
+		n.closers = append(n.closers, n.closeClient)
+		if err := n.serveGRPC(n.logs, n.member); err != nil {
+			return nil, err
+		}
 	}
 	n.serveHTTP()
 	return n, nil
@@ -87,14 +97,13 @@ func (n *Node) openLogs(ctx context.Context) (err error) {
 	}
 	n.store = store
 	n.closers = append(n.closers, func(context.Context) error { return closeStore() })
-	n.member, err = cluster.Open(ctx, cluster.Config{
-		Dir: c.DataDir, Name: c.Name, Bucket: store, BucketURL: store.URL(), Logger: c.Logger, Registerer: c.Registerer,
-	})
-	if err != nil {
+	if err := n.openMember(ctx); err != nil {
 		return err
 	}
-	n.closers = append(n.closers, func(context.Context) error { return n.member.Close() })
 	logs := c.Log
+	if n.peers != nil {
+		logs.Peers = n.peers
+	}
 	logs.Store, logs.Meta, logs.Logger, logs.Registerer = store, n.member, c.Logger, c.Registerer
 	logs.Identity = wal.Identity{
 		Cluster: n.member.ClusterID(), Incarnation: n.member.Incarnation(),
@@ -105,10 +114,12 @@ func (n *Node) openLogs(ctx context.Context) (err error) {
 	}
 	n.closers = append(n.closers, n.logs.Close)
 	n.wg.Go(n.watch)
+	n.wg.Go(n.sweepFirst)
 	n.closers = append(n.closers, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, n.cfg.CloseTimeout/4)
 		defer cancel()
 		n.closeErrand(ctx)
+		n.endMeasuring(ctx)
 		return nil
 	})
 	return nil
@@ -122,6 +133,8 @@ func (n *Node) watch() {
 	case <-n.draining.Done():
 	}
 }
+
+func (n *Node) closeClient(context.Context) error { return n.client.Close() }
 
 // Client returns the client of this node. It is closed with the node.
 func (n *Node) Client() *wpd.Client { return n.client }

@@ -15,11 +15,11 @@ import (
 // value.
 
 func ConfigTo(c api.LogConfig) *logv1.LogConfig {
-	return &logv1.LogConfig{EntryBytesMax: c.EntryBytesMax}
+	return &logv1.LogConfig{EntryBytesMax: c.EntryBytesMax, Dedicated: c.Dedicated, Zone: c.Zone}
 }
 
 func ConfigFrom(m *logv1.LogConfig) api.LogConfig {
-	return api.LogConfig{EntryBytesMax: m.GetEntryBytesMax()}
+	return api.LogConfig{EntryBytesMax: m.GetEntryBytesMax(), Dedicated: m.GetDedicated(), Zone: m.GetZone()}
 }
 
 func LogTo(l api.LogInfo) *logv1.Log {
@@ -27,6 +27,7 @@ func LogTo(l api.LogInfo) *logv1.Log {
 		Name: l.Name, Id: uint64(l.ID), Config: ConfigTo(l.Config), ConfigVersion: l.ConfigVersion,
 		Generation: uint64(l.Generation), CreatedMicros: microsTo(l.Created),
 		FirstLsn: uint64(l.First), TailLsn: uint64(l.Tail), Bytes: l.Bytes, TrimmedBytes: l.TrimmedBytes,
+		Writer: l.Writer, ChainEpoch: uint64(l.Epoch),
 	}
 	for _, x := range l.Extents {
 		m.Extents = append(m.Extents, &logv1.Extent{
@@ -41,6 +42,7 @@ func LogFrom(m *logv1.Log) api.LogInfo {
 		Name: m.GetName(), ID: fragment.LogID(m.GetId()), Config: ConfigFrom(m.GetConfig()), ConfigVersion: m.GetConfigVersion(),
 		Generation: fragment.Generation(m.GetGeneration()), Created: microsFrom(m.GetCreatedMicros()),
 		First: fragment.LSN(m.GetFirstLsn()), Tail: fragment.LSN(m.GetTailLsn()), Bytes: m.GetBytes(), TrimmedBytes: m.GetTrimmedBytes(),
+		Writer: m.GetWriter(), Epoch: fragment.Epoch(m.GetChainEpoch()),
 	}
 	for _, x := range m.GetExtents() {
 		l.Extents = append(l.Extents, api.Extent{
@@ -72,7 +74,7 @@ func LevelTo(l api.Level) *logv1.Level {
 }
 
 func LevelFrom(m *logv1.Level) api.Level {
-	return api.Level{AtLeast: fragment.LSN(m.GetAtLeastLsn()), Linearizable: m.GetLinearizable(), MaxLag: durationFrom(m.GetMaxLagMicros())}
+	return api.Level{AtLeast: fragment.LSN(m.GetAtLeastLsn()), Linearizable: m.GetLinearizable(), MaxLag: DurationFrom(m.GetMaxLagMicros())}
 }
 
 func OpenTo(r api.OpenRequest) *logv1.OpenProducerRequest {
@@ -170,6 +172,7 @@ func durationTo(d time.Duration) uint64 {
 	return uint64(max(d.Microseconds(), 1)) // less than that is not "no bound"
 }
 
-func durationFrom(us uint64) time.Duration {
+// DurationFrom reads a time that a message has in microseconds.
+func DurationFrom(us uint64) time.Duration {
 	return time.Duration(min(us, math.MaxInt64/uint64(time.Microsecond))) * time.Microsecond
 }

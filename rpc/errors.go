@@ -39,6 +39,8 @@ var table = []row{
 	{logv1.ErrorReason_ERROR_REASON_CLOSING, codes.Unavailable, api.ErrClosed},
 	{logv1.ErrorReason_ERROR_REASON_UNAVAILABLE, codes.Unavailable, api.ErrUnavailable},
 
+	{logv1.ErrorReason_ERROR_REASON_ELSEWHERE, codes.Aborted, nil},
+	{logv1.ErrorReason_ERROR_REASON_LAG, codes.Unavailable, nil},
 	{logv1.ErrorReason_ERROR_REASON_FENCED, codes.Aborted, nil},
 	{logv1.ErrorReason_ERROR_REASON_TAIL, codes.FailedPrecondition, nil},
 	{logv1.ErrorReason_ERROR_REASON_TRIMMED, codes.OutOfRange, nil},
@@ -78,7 +80,9 @@ func ToError(err error) *logv1.Error {
 		text = x.Err.Error() // the rest of it follows from the facts
 	}
 	e.Message = strings.ToValidUTF8(text, "\uFFFD") // as protobuf demands
-	e.What, e.Object = strings.ToValidUTF8(e.What, "\uFFFD"), strings.ToValidUTF8(e.Object, "\uFFFD")
+	for _, s := range []*string{&e.What, &e.Object, &e.Node, &e.Addr} {
+		*s = strings.ToValidUTF8(*s, "\uFFFD")
+	}
 	return e
 }
 
@@ -97,8 +101,15 @@ func reason(err error, e *logv1.Error) {
 
 // facts takes over the facts of an error that has some.
 func facts(err error, e *logv1.Error) bool {
-	if errors.Is(err, api.ErrUncertain) || errors.Is(err, api.ErrMoved) {
+	if errors.Is(err, api.ErrUncertain) {
 		return false // whatever made it so
+	}
+	if x, ok := errors.AsType[*api.ElsewhereError](err); ok {
+		e.Reason, e.Node, e.Addr = logv1.ErrorReason_ERROR_REASON_ELSEWHERE, x.Node, x.Addr
+		return true
+	}
+	if errors.Is(err, api.ErrMoved) {
+		return false
 	}
 	if x, ok := errors.AsType[*api.FencedError](err); ok {
 		e.Reason, e.What, e.Have, e.Want = logv1.ErrorReason_ERROR_REASON_FENCED, x.What, x.Have, x.Want
@@ -120,6 +131,8 @@ func facts(err error, e *logv1.Error) bool {
 		e.Reason, e.LogId, e.From, e.To, e.Object = logv1.ErrorReason_ERROR_REASON_DATA_LOSS, uint64(x.Log), uint64(x.From), uint64(x.To), x.Object
 	} else if x, ok := errors.AsType[*api.WrongClusterError](err); ok {
 		e.Reason, e.What = logv1.ErrorReason_ERROR_REASON_WRONG_CLUSTER, x.Have
+	} else if x, ok := errors.AsType[*api.LagError](err); ok {
+		e.Reason, e.AgeMicros, e.MaxLagMicros = logv1.ErrorReason_ERROR_REASON_LAG, durationTo(x.Age), durationTo(x.MaxLag)
 	} else {
 		return false
 	}
@@ -154,6 +167,10 @@ func FromError(e *logv1.Error) error {
 		}
 	case logv1.ErrorReason_ERROR_REASON_WRONG_CLUSTER:
 		return &api.WrongClusterError{Have: e.What}
+	case logv1.ErrorReason_ERROR_REASON_ELSEWHERE:
+		return &api.ElsewhereError{Node: e.Node, Addr: e.Addr}
+	case logv1.ErrorReason_ERROR_REASON_LAG:
+		return &api.LagError{Age: DurationFrom(e.AgeMicros), MaxLag: DurationFrom(e.MaxLagMicros)}
 	case logv1.ErrorReason_ERROR_REASON_CLOSING:
 		return &remote{e.Message, api.ErrUnavailable}
 	case logv1.ErrorReason_ERROR_REASON_UNAVAILABLE:

@@ -49,6 +49,8 @@ var walked = map[string]struct {
 	"StaleError":         {&api.StaleError{What: "configuration", Have: 1, Want: 2}, logv1.ErrorReason_ERROR_REASON_STALE, codes.Aborted, nil},
 	"DataLossError":      {&api.DataLossError{Log: 7, From: 1, To: 3, Object: "chains/1/2", Err: errors.New("missing")}, logv1.ErrorReason_ERROR_REASON_DATA_LOSS, codes.DataLoss, nil},
 	"WrongClusterError":  {&api.WrongClusterError{Have: "a uuid"}, logv1.ErrorReason_ERROR_REASON_WRONG_CLUSTER, codes.FailedPrecondition, nil},
+	"ElsewhereError":     {&api.ElsewhereError{Node: "n2-00", Addr: "h:1"}, logv1.ErrorReason_ERROR_REASON_ELSEWHERE, codes.Aborted, nil},
+	"LagError":           {&api.LagError{Age: 3 * time.Second, MaxLag: time.Second}, logv1.ErrorReason_ERROR_REASON_LAG, codes.Unavailable, nil},
 	"BusyError":          {&api.BusyError{What: "too much is not durable", RetryAfter: time.Second}, logv1.ErrorReason_ERROR_REASON_UNAVAILABLE, codes.Unavailable, nil},
 }
 
@@ -150,6 +152,10 @@ func TestOtherErrors(t *testing.T) {
 	limit := FromError(ToError(fmt.Errorf("batch: %w", &fragment.LimitError{What: "entries", Limit: 1, Value: 2})))
 	require.Equal(t, &api.LimitError{What: "entries", Limit: 1, Value: 2}, limit)
 
+	// Both ask for the identical batch again; where, one of them knows better.
+	moved := FromError(ToError(fmt.Errorf("%w: %w", api.ErrMoved, &api.ElsewhereError{Node: "n2"})))
+	require.Equal(t, &api.ElsewhereError{Node: "n2"}, moved)
+
 	got := ToError(fmt.Errorf("%w: \xff", api.ErrInvalid))
 	require.True(t, strings.HasSuffix(got.Message, "\uFFFD"), "text that is no UTF-8")
 	require.ErrorIs(t, FromError(&logv1.Error{Reason: 9999, Message: "of a newer node"}), api.ErrUncertain)
@@ -185,10 +191,12 @@ func TestBroken(t *testing.T) {
 func TestConvert(t *testing.T) {
 	when := time.UnixMicro(1_700_000_000_123_456).UTC()
 	log := api.LogInfo{
-		Name: "a", ID: 2, Config: api.LogConfig{EntryBytesMax: 3}, ConfigVersion: 4, Generation: 5, Created: when, First: 6, Tail: 7,
+		Name: "a", ID: 2, Config: api.LogConfig{EntryBytesMax: 3, Dedicated: true, Zone: "z"}, ConfigVersion: 4, Generation: 5, Created: when, First: 6, Tail: 7,
 		Bytes: 8, TrimmedBytes: 9, Extents: []api.Extent{{Chain: 10, Attachment: 11, From: 12, To: 13}},
+		Writer: "n1", Epoch: 14,
 	}
 	filled(t, log)
+	filled(t, log.Config)
 	require.Equal(t, log, LogFrom(LogTo(log)))
 	producer := api.ProducerInfo{Name: "p", ID: 1, Epoch: 2, Last: 3, LastLSN: 4, Time: when}
 	filled(t, producer)

@@ -8,6 +8,12 @@ const (
 	MetadataCluster = "wpd-cluster"
 	// MetadataRequest has an id that the node's logs repeat.
 	MetadataRequest = "wpd-request"
+	// MetadataForwarded is "1" on a call that a node makes for a client of its
+	// own: the node called does not pass it on.
+	MetadataForwarded = "wpd-forwarded"
+	// MetadataNode has the identity of the node that makes a call of
+	// wpd.peer.v1.
+	MetadataNode = "wpd-node"
 	// RequestIDBytesMax bounds that id.
 	RequestIDBytesMax = 64
 )
@@ -30,12 +36,17 @@ const (
 	MessageBytesMax = 1 << 20
 	// PageMax is the most items in one answer of a listing.
 	PageMax = 1000
+	// FeedBytesMax is the most that one message of a node's feed has.
+	FeedBytesMax = 1 << 20
 )
 
 // What a server defends itself with, by default.
 const (
-	// ConnectionsMax bounds the connections of a server.
+	// ConnectionsMax bounds the connections of a server's clients.
 	ConnectionsMax = 1024
+	// PeerConnectionsMax bounds those of other nodes, which have room of their
+	// own: a few of each node.
+	PeerConnectionsMax = 256
 	// StreamsMax bounds the calls at a time of one connection.
 	StreamsMax = 256
 	// HeaderBytesMax bounds the metadata of a call.

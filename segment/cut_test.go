@@ -189,7 +189,7 @@ func TestRowsDuringCuts(t *testing.T) {
 				if rng.IntN(2) == 0 {
 					lsn = 1 + fragment.LSN(rng.Uint64N(uint64(end-1)))
 				}
-				rows, err := r.Rows(t.Context(), View{Chain: testChain, Writer: w}, k, lsn, 3)
+				rows, err := r.Rows(t.Context(), View{Chain: testChain, Open: w}, k, lsn, 3)
 				if err != nil || len(rows) == 0 || rows[0].First > lsn || rows[0].End() <= lsn || rows[0].Lost {
 					t.Errorf("log %d LSN %d of %d: %+v, %v", log, lsn, end, rows, err)
 					return

@@ -20,6 +20,7 @@ type Waiter interface {
 type filling struct {
 	n        uint64
 	since    time.Time // when the first thing came in
+	lone     bool      // nothing else was on its way then, to the store or to us
 	builder  fragment.Builder
 	attached []fragment.Attached
 	logs     map[fragment.LogID]*touched

@@ -19,6 +19,8 @@ type Metrics struct {
 	buffered      prometheus.Gauge
 	cuts          prometheus.Counter
 	cutErrors     prometheus.Counter
+	feeds         prometheus.Gauge
+	slowFeeds     prometheus.Counter
 }
 
 // NewMetrics registers them, or takes those that were registered there
@@ -40,6 +42,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}))
 	m.cuts = counter("cuts_total", "Segments cut; each costs a request. A rise means more bytes, or that segments are cut too early.")
 	m.cutErrors = counter("cut_errors_total", "Cuts that did not succeed and will be tried again. A rise makes the next start after a crash longer.")
+	m.feeds = register(r, prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "wpd_segment_feeds", Help: "Feeds by which other nodes follow the chains of this one. More than one for each other node and chain means that their connections break.",
+	}))
+	m.slowFeeds = counter("slow_feeds_total", "Feeds that ended because the other node was too slow; it begins again. A rise means a network, or a node, that does not keep up.")
 	return m
 }
 

@@ -8,6 +8,34 @@ import (
 	"github.com/wpd-io/wpd/fragment"
 )
 
+// Open is a chain that is not sealed, as far as it is durable: its Writer, or a
+// Follower. Safe for concurrent use. What it returns is shared and must not be
+// changed.
+type Open interface {
+	// Rows returns up to most rows of a stay, from the one that holds from on,
+	// of what is in no committed cut; none if from lies before that, or is not
+	// durable.
+	Rows(k Stay, from fragment.LSN, most int) []fragment.Row
+	// Cuts are the committed cuts. What was in no cut when Rows was called is
+	// in the open part, or in one of these.
+	Cuts() []Cut
+	// State is where a log stands at the durable end of the chain, as far as
+	// what is in no committed cut tells, at least; false if that tells nothing
+	// of it. See Reader.State.
+	State(log fragment.LogID) (fragment.LogState, bool)
+}
+
+// Rows implements Open.
+func (w *Writer) Rows(k Stay, from fragment.LSN, most int) []fragment.Row {
+	return w.segment.rows(stay{k.Log, k.Attachment}, from, most)
+}
+
+// Cuts implements Open.
+func (w *Writer) Cuts() []Cut { return w.segment.committedCuts() }
+
+// State implements Open. A Writer knows every log that it ever held.
+func (w *Writer) State(log fragment.LogID) (fragment.LogState, bool) { return w.segment.state(log) }
+
 // openSegment is the index of what is durable of the chain but in no
 // committed cut yet. Its parts change hands instead of being copied, so that
 // a cut holds nobody up: fresh takes what comes; at a cut it becomes cutting,
@@ -22,17 +50,22 @@ type openSegment struct {
 	base    map[fragment.LogID]fragment.LogState // states of all logs at the last cut
 	cuts    []Cut                                // committed by this writer
 	begun   time.Time                            // when fresh began
+
+	opened time.Time          // when the chain was
+	feeds  map[*feed]struct{} // get what changes from now on
 }
 
 func (s *openSegment) init(from uint64, at time.Time) {
-	s.fresh, s.begun = newTally(from), at
+	s.fresh, s.begun, s.opened = newTally(from), at, at
 	s.base = make(map[fragment.LogID]fragment.LogState)
+	s.feeds = make(map[*feed]struct{})
 }
 
 func (s *openSegment) add(f *fragment.Frozen) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fresh.add(f.Head.N, f.Directory)
+	s.tellLocked(func(at uint64) [][]byte { return fragmentMessage(at, f) })
 }
 
 // due says whether it is time for a cut.
@@ -119,6 +152,32 @@ func (s *openSegment) committed(c Cut, states map[fragment.LogID]fragment.LogSta
 	defer s.mu.Unlock()
 	s.cutting, s.planned, s.after, s.base = nil, nil, nil, states
 	s.cuts = append(s.cuts, c)
+	s.tellLocked(func(at uint64) [][]byte { return frames(feedCut, appendCut(appendNumbers(nil, at), c)) })
+}
+
+func (s *openSegment) committedCuts() []Cut {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.cuts
+}
+
+// state is where a log stands behind all that is here.
+func (s *openSegment) state(log fragment.LogID) (fragment.LogState, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all, found := s.base[log]
+	for _, t := range []*tally{s.cutting, s.fresh} {
+		if t == nil {
+			continue
+		}
+		switch st, ok := t.states[log]; {
+		case ok && found:
+			all = all.Merge(st)
+		case ok:
+			all, found = st, true
+		}
+	}
+	return all, found
 }
 
 // rows returns up to most rows of a stay, from the one that holds lsn on; none

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/wpd-io/wpd/fragment"
 )
 
@@ -44,6 +46,14 @@ type Options struct {
 	// BufferBytes bounds what is not durable yet; default (Window + 4) ×
 	// FragmentBytes. At least 3 × 8 MiB, so that any batch fits.
 	BufferBytes int64
+	// Room bounds, in bytes, what is not durable yet of all writers that share
+	// it; any batch must fit. nil: one of BufferBytes for this writer alone.
+	Room *semaphore.Weighted
+	// Lease says whether this writer may start a fragment: while it says no,
+	// what comes waits, and what is in flight goes on. When it says yes again,
+	// somebody must call Wake. It must not block, nor call the Writer. nil:
+	// always yes.
+	Lease func() bool
 	// A segment is cut at the first of these: default 1 GiB, 10 minutes,
 	// 4,096 fragments, 262,144 slices (which bounds its index object).
 	CutBytes     int64
@@ -86,6 +96,12 @@ func (o Options) withDefaults(c Chain) Options {
 	o.CutAge = time.Duration(def(int64(o.CutAge), int64(10*time.Minute)))
 	o.CutFragments = uint64(def(int64(o.CutFragments), 4096))
 	o.CutSlices = int(def(int64(o.CutSlices), 1<<18))
+	if o.Room == nil {
+		o.Room = semaphore.NewWeighted(o.BufferBytes)
+	}
+	if o.Lease == nil {
+		o.Lease = func() bool { return true }
+	}
 	if o.Applied == nil {
 		o.Applied = func() uint64 { return 0 }
 	}

@@ -15,23 +15,26 @@ import (
 const patienceMin = 2 * time.Millisecond
 
 // pumpLocked starts whatever creates may start: full fragments first, then
-// the open one if it is due; each only if all before the window are durable.
+// the open one if it is due; each only if all before the window are durable,
+// and while the lease is held.
 func (w *Writer) pumpLocked() {
 	for w.err == nil {
-		if len(w.closed) == 0 {
-			due, in := w.dueLocked()
-			if !due {
-				if in > 0 {
-					w.timer.Reset(in)
-				}
-				return
+		next := w.open
+		if len(w.closed) > 0 {
+			next = w.closed[0]
+		} else if due, in := w.dueLocked(); !due {
+			if in > 0 {
+				w.timer.Reset(in)
 			}
-			w.closeLocked()
+			return
+		}
+		if next.n > w.durable+w.chain.Window || !w.opts.Lease() {
+			return // finished pumps again, or Wake does
+		}
+		if len(w.closed) == 0 {
+			w.closeLocked(w.open.size() >= w.opts.FragmentBytes)
 		}
 		f := w.closed[0]
-		if f.n > w.durable+w.chain.Window {
-			return // finished pumps again
-		}
 		w.closed[0] = nil // or its bytes would stay with the array
 		w.closed = w.closed[1:]
 		prev := w.last
@@ -46,7 +49,8 @@ func (w *Writer) pumpLocked() {
 //
 // An idle store gets it at once. While creates are in flight, it fills: until
 // it is full, or has waited for half of the usual create. So a lone appender
-// waits for nothing, and a flood makes full fragments.
+// waits for nothing, and a flood makes full fragments; also where the store is
+// faster than the flood, see there.
 func (w *Writer) dueLocked() (bool, time.Duration) {
 	f := w.open
 	switch {
@@ -59,14 +63,19 @@ func (w *Writer) dueLocked() (bool, time.Duration) {
 		wait := every - time.Since(w.sent)
 		return wait <= 0, wait
 	}
-	if w.flying == 0 {
-		return true, 0
+	now := time.Now()
+	wait := max(patienceMin, w.latency/2) - now.Sub(f.since)
+	if w.flying == 0 || wait <= 0 {
+		wait = 0
+		if !f.lone {
+			wait = w.flood.wait(now, f.since, f.size(), w.opts.FragmentBytes, w.latency)
+		}
 	}
-	wait := max(patienceMin, w.latency/2) - time.Since(f.since)
 	return wait <= 0, wait
 }
 
-func (w *Writer) wake() {
+// Wake starts what may be started: Options.Lease says yes again.
+func (w *Writer) Wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pumpLocked()
@@ -150,7 +159,7 @@ func (w *Writer) finished(f *filling, took time.Duration, err error) {
 		w.latency = took
 	}
 	w.latency += (took - w.latency) / 8
-	if err != nil {
+	if err != nil && !w.countedLocked(f, err) {
 		w.stopLocked(err)
 	} else {
 		f.created = true

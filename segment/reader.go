@@ -41,13 +41,13 @@ func (r *Reader) Close() {
 	r.wg.Wait()
 }
 
-// View is a chain as far as it can be read: its cuts, and either its writer or
-// its seal.
+// View is a chain as far as it can be read: either what is open, or its cuts
+// and its seal.
 type View struct {
 	Chain  Chain
 	Cuts   []Cut
-	Sealed *Cut    // [last cut, seal), once the chain is sealed
-	Writer *Writer // of a chain that this process writes; it knows its own cuts
+	Sealed *Cut // [last cut, seal), once the chain is sealed
+	Open   Open // before that; it knows its own cuts
 	// Attached lists, of a sealed chain, the logs that are on no later one.
 	// It is asked if the last index must be made again.
 	Attached func() []Stay
@@ -57,13 +57,12 @@ type View struct {
 // on, of one segment: the next call goes on behind the last. None means that
 // the chain holds no such LSN (yet).
 func (r *Reader) Rows(ctx context.Context, v View, k Stay, from fragment.LSN, most int) ([]fragment.Row, error) {
-	s := stay{k.Log, k.Attachment}
 	cuts := v.Cuts
-	if v.Writer != nil {
-		if rows := v.Writer.segment.rows(s, from, most); len(rows) > 0 {
+	if v.Open != nil {
+		if rows := v.Open.Rows(k, from, most); len(rows) > 0 {
 			return rows, nil
 		}
-		cuts = v.Writer.Cuts() // after the rows: what is in neither was never there
+		cuts = v.Open.Cuts() // after the rows: what is in neither was never there
 	} else if v.Sealed != nil {
 		cuts = append(cuts[:len(cuts):len(cuts)], *v.Sealed)
 	}
@@ -103,6 +102,36 @@ func (r *Reader) Rows(ctx context.Context, v View, k Stay, from fragment.LSN, mo
 // its logs ended.
 func (r *Reader) Final(ctx context.Context, v View) (*fragment.Index, error) {
 	return r.index(ctx, v, append(v.Cuts[:len(v.Cuts):len(v.Cuts)], *v.Sealed))
+}
+
+// State returns where a log stands at the end of a chain, as far as that is
+// known. False: the chain holds nothing of it.
+func (r *Reader) State(ctx context.Context, v View, log fragment.LogID) (fragment.LogState, bool, error) {
+	if v.Sealed != nil {
+		x, err := r.Final(ctx, v)
+		if err != nil {
+			return fragment.LogState{}, false, err
+		}
+		s, ok := x.State(log)
+		return s, ok, nil
+	}
+	s, ok := v.Open.State(log)
+	cuts := v.Open.Cuts() // after the state: what is not in it is in one of these
+	if len(cuts) == 0 {
+		return s, ok, nil
+	}
+	x, err := r.index(ctx, v, cuts)
+	if err != nil {
+		return fragment.LogState{}, false, err
+	}
+	before, found := x.State(log)
+	switch {
+	case !found:
+		return s, ok, nil
+	case ok && s.Attachment >= before.Attachment:
+		return before.Merge(s), true, nil
+	}
+	return before, true, nil
 }
 
 // index returns the index of the last of cuts, of which there must be one. If
@@ -336,11 +365,4 @@ func cause(why error, key string, row fragment.Row) error {
 		return why
 	}
 	return &fragment.CorruptError{Object: key, Offset: int64(row.Offset), Reason: "batches are missing"}
-}
-
-// Cuts are the segments that were cut so far.
-func (w *Writer) Cuts() []Cut {
-	w.segment.mu.RLock()
-	defer w.segment.mu.RUnlock()
-	return w.segment.cuts
 }

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -71,6 +72,52 @@ func (t *tally) addIndex(x *fragment.Index) {
 	}
 	t.addStates(x.States)
 	t.to = max(t.to, x.To)
+}
+
+// fits says why a part of an index can't be what comes next: rows are in the
+// order of their objects and LSNs.
+func (t *tally) fits(x *fragment.Index) error {
+	if x.From < t.from || x.From > t.to || x.To < t.to {
+		return fmt.Errorf("objects [%d, %d) do not follow [%d, %d)", x.From, x.To, t.from, t.to)
+	}
+	for _, l := range x.Logs {
+		if len(l.Rows) > 0 {
+			if err := t.follows(stay{l.Log, l.Attachment}, l.Rows[0].N, l.Rows[0].First); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// follows says why a stay can't go on in object n at an LSN.
+func (t *tally) follows(k stay, n uint64, first fragment.LSN) error {
+	have := t.rows[k]
+	if len(have) == 0 {
+		return nil
+	}
+	if last := have[len(have)-1]; n <= last.N || first < last.End() {
+		return fmt.Errorf("object %d from LSN %d of log %d does not follow object %d up to LSN %d", n, first, k.log, last.N, last.End())
+	}
+	return nil
+}
+
+// dropBefore forgets the rows of objects before n. It leaves the states.
+func (t *tally) dropBefore(n uint64) {
+	for k, rows := range t.rows {
+		i, _ := slices.BinarySearchFunc(rows, n, func(r fragment.Row, n uint64) int { return cmp.Compare(r.N, n) })
+		for _, r := range rows[:i] {
+			t.slices--
+			t.bytes -= int64(r.Length)
+		}
+		switch {
+		case i == len(rows):
+			delete(t.rows, k)
+		case i > 0:
+			t.rows[k] = slices.Clone(rows[i:]) // or what is gone would stay with the array
+		}
+	}
+	t.from = n
 }
 
 // encodedMax is how many bytes its index takes at most, about.

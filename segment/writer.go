@@ -39,8 +39,10 @@ type Writer struct {
 	timer     *time.Timer         // wakes the pump
 	latency   time.Duration       // of creates, smoothed
 	sent      time.Time           // when the last create began
+	flood     flood               // how fast batches come
 	idle      *sync.Cond          // acked or flying moved, or err was set
 	err       error               // why the chain is over
+	sealedAt  uint64              // number of its committed seal; 0: not known
 }
 
 // Create opens a chain by winning the create of its object 0, and returns its
@@ -58,7 +60,7 @@ func Create(ctx context.Context, store Store, c Chain, opts Options) (*Writer, e
 	opts.Metrics.opened()
 	w := &Writer{
 		chain: c, store: store, opts: opts,
-		room: semaphore.NewWeighted(opts.BufferBytes),
+		room: opts.Room,
 		open: newFilling(1),
 	}
 	w.unsettled = map[uint64]*filling{1: w.open}
@@ -66,13 +68,20 @@ func Create(ctx context.Context, store Store, c Chain, opts Options) (*Writer, e
 	w.idle = sync.NewCond(&w.mu)
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	w.live, w.end = context.WithCancel(w.ctx)
-	w.timer = time.AfterFunc(time.Hour, w.wake)
+	w.timer = time.AfterFunc(time.Hour, w.Wake)
 	w.timer.Stop()
 	return w, nil
 }
 
 // Chain says which chain this is.
 func (w *Writer) Chain() Chain { return w.chain }
+
+// Err says why the chain is over; nil while it is not.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
 
 // Reserve waits for room for n bytes of a batch, or for ctx. Every Append
 // needs it first; Unreserve gives it back where no Append follows. Errors: the
@@ -120,9 +129,10 @@ func (w *Writer) Append(log fragment.LogID, b fragment.Batch, waiter Waiter) (ui
 		return 0, w.err
 	}
 	if w.open.other(log, b.Attachment()) || !w.open.empty() && w.open.size()+b.Len() > w.opts.FragmentBytes {
-		w.closeLocked()
+		w.closeLocked(true)
 	}
 	f := w.touchLocked()
+	w.flood.came(time.Now(), b.Len())
 	f.add(log, b)
 	f.reserved += int64(b.Len())
 	f.waiters = append(f.waiters, waiter)
@@ -141,7 +151,7 @@ func (w *Writer) Note(a *fragment.Attached, s fragment.LogState) (uint64, error)
 		return 0, w.err
 	}
 	if w.open.other(s.Log, s.Attachment) || !w.open.empty() && w.open.size()+noteBytes(s) > w.opts.FragmentBytes {
-		w.closeLocked()
+		w.closeLocked(true)
 	}
 	f := w.touchLocked()
 	if a != nil {
@@ -177,12 +187,15 @@ func (w *Writer) After(n uint64, waiter Waiter) (settled bool, err error) {
 func (w *Writer) touchLocked() *filling {
 	if w.open.since.IsZero() {
 		w.open.since = time.Now()
+		w.open.lone = w.flying == 0 && !w.flood.on(w.open.since)
 	}
 	return w.open
 }
 
-// closeLocked ends the open fragment and begins the next.
-func (w *Writer) closeLocked() {
+// closeLocked ends the open fragment, in which there may be no room left, and
+// begins the next.
+func (w *Writer) closeLocked(full bool) {
+	w.flood.closed(full)
 	w.closed = append(w.closed, w.open)
 	w.open = newFilling(w.open.n + 1)
 	w.unsettled[w.open.n] = w.open

@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
@@ -239,6 +241,94 @@ func TestBackPressure(t *testing.T) {
 		<-done
 		require.NoError(t, w.Close(t.Context()))
 		requireRoom(t, w)
+	})
+}
+
+// While the lease is not held, no fragment is started, full ones included; what
+// is in flight lands and is acknowledged. Wake starts what waited, as one
+// fragment.
+func TestLapsedLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		var lapsed atomic.Bool
+		w := create(t, s, Options{Lease: func() bool { return !lapsed.Load() }})
+		g := hold(s)
+		a := newAppender(t, w)
+		flying, _ := a.add(1, 100)
+		synctest.Wait()
+		require.Equal(t, []uint64{1}, g.held())
+		lapsed.Store(true)
+		before := s.Count(blobtest.Create)
+		small, n := a.add(1, 100)
+		require.EqualValues(t, 2, n)
+		g.pass(1)
+		require.NoError(t, flying.wait())
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		large, n := a.add(1, 100)
+		require.EqualValues(t, 2, n, "it goes on filling")
+		var full []*ack
+		for range 9 {
+			x, _ := a.add(1, 1<<20-1000)
+			full = append(full, x)
+		}
+		flushed := make(chan error)
+		go func() { flushed <- w.Flush(t.Context()) }()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Equal(t, before, s.Count(blobtest.Create))
+		require.False(t, small.settled() || large.settled())
+
+		s.Hook(nil)
+		lapsed.Store(false)
+		w.Wake()
+		require.NoError(t, <-flushed)
+		require.NoError(t, small.wait())
+		require.NoError(t, full[8].wait())
+		require.Equal(t, before+2, s.Count(blobtest.Create))
+		require.NoError(t, w.Close(t.Context()))
+		requireRoom(t, w)
+	})
+}
+
+// Writers that share their room wait for one another's bytes, and an end of one
+// of them gives back only what it had.
+func TestSharedRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		const most = 4 << 20
+		room := semaphore.NewWeighted(most)
+		other := testChain
+		other.Epoch++
+		one := create(t, s, Options{Room: room})
+		two, err := Create(t.Context(), s, other, Options{Room: room})
+		require.NoError(t, err)
+		rule := s.Add(blobtest.Fault{Kind: blobtest.Create, Prefix: fragment.ChainPrefix(testChain.Epoch), Hang: true})
+		a := newAppender(t, one)
+		var acks []*ack
+		for range 3 {
+			x, _ := a.add(1, 1<<20-1000)
+			acks = append(acks, x)
+		}
+		synctest.Wait()
+		require.Positive(t, rule.Waiting())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		require.ErrorIs(t, two.Reserve(ctx, 2<<20), context.DeadlineExceeded)
+		cancel()
+		require.NoError(t, two.Reserve(t.Context(), 1<<20))
+		waits := make(chan error)
+		go func() { waits <- two.Reserve(t.Context(), 2<<20) }()
+		synctest.Wait()
+		rule.Release()
+		require.NoError(t, <-waits)
+		for _, x := range acks {
+			require.NoError(t, x.wait())
+		}
+		require.NoError(t, one.Close(t.Context()))
+		require.False(t, room.TryAcquire(2<<20), "the other has it")
+		two.Unreserve(3 << 20)
+		require.NoError(t, two.Close(t.Context()))
+		require.True(t, room.TryAcquire(most))
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/segment"
@@ -30,9 +29,13 @@ func ReadBucket(ctx context.Context, store segment.Store, names []string, l *Led
 	var all []Contents
 	for _, name := range names {
 		c := Contents{Log: name, First: 1, Tail: 1}
-		i := slices.IndexFunc(b.Logs(), func(x *offline.Log) bool { return x.Name == name })
-		if i >= 0 {
-			log := b.Logs()[i]
+		var log *offline.Log // of several of that name, that which was made last: the others are deleted
+		for _, x := range b.Logs() {
+			if x.Name == name && (log == nil || x.ID > log.ID) {
+				log = x
+			}
+		}
+		if log != nil {
 			c.First, c.Tail = log.First, log.End
 			for e, err := range b.Read(ctx, log, offline.ReadOptions{}) {
 				if lost, ok := errors.AsType[*wpd.DataLossError](err); ok {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -280,6 +282,27 @@ func (l *Ledger) Entries(o Outcome) (n int) {
 		if a.Outcome == o {
 			n += a.Count
 		}
+	}
+	return n
+}
+
+// Logs are the names of all logs of which it has appends, in order.
+func (l *Ledger) Logs() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	names := make(map[string]bool)
+	for _, a := range l.order {
+		names[a.Log] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// FaultCount is how often faults took effect, whichever.
+func (l *Ledger) FaultCount() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, times := range l.faults {
+		n += times
 	}
 	return n
 }

@@ -31,61 +31,99 @@ func (s *Service) append(ctx context.Context, r api.AppendRequest, done func(api
 	if b := r.Batch; b.Len() == 0 || b.Producer() == 0 || b.ProducerEpoch() == 0 || b.FirstSeq() == 0 || b.LowestSeq() > b.FirstSeq() {
 		return fmt.Errorf("%w: a batch without entries, producer, epoch or sequence", api.ErrInvalid)
 	}
-	l, err := s.log(r.Log)
+	l, err := s.log(ctx, r.Log)
 	if err != nil {
 		return err
 	}
+	turn := l.visit()
+	var sure *chain // surely wrote the log at some moment since the call
 	for {
-		c, err := s.attached(ctx, l)
+		c, err := s.attached(ctx, l, turn)
 		if err != nil {
 			return err
 		}
 		if err := c.writer.Reserve(ctx, r.Batch.Len()); err != nil {
+			if !c.alive() && ctx.Err() == nil {
+				continue
+			}
 			return fmt.Errorf("%w: no room, too much is not durable yet: %w", api.ErrUnavailable, err)
 		}
-		taken, wait, err := l.decide(c, r, done)
-		if !taken {
+		d, err := l.decide(c, r, done, c == sure)
+		if d != decidedTaken {
 			c.writer.Unreserve(r.Batch.Len())
 		}
-		if wait == nil {
+		switch d {
+		case decidedTaken, decidedAnswered:
 			return err
-		}
-		if err != nil {
-			s.over(c, err) // and look for the next chain
-		}
-		select {
-		case <-wait:
-		case <-s.failure:
-			return fmt.Errorf("%w: %w", api.ErrUnavailable, s.Err())
-		case <-s.ctx.Done():
-			return api.ErrClosed
-		case <-ctx.Done():
-			return fmt.Errorf("%w: an exclusive writer is being opened: %w", api.ErrUnavailable, ctx.Err())
+		case decidedOver:
+			if err != nil {
+				s.over(c, err) // and look for the next chain
+			}
+		case decidedUnsure:
+			ok, err := s.confirmed(ctx, l, c)
+			if err != nil {
+				return err
+			}
+			if ok {
+				sure = c
+			}
+		case decidedShut:
+			if err := s.reopened(ctx, l); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// over is what decide returns to wait for when the log is to be attached
-// anew: nothing.
-var over = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+// reopened waits until a log takes batches again.
+func (s *Service) reopened(ctx context.Context, l *log) error {
+	l.mu.Lock()
+	shut := l.shut
+	l.mu.Unlock()
+	if shut == nil {
+		return nil
+	}
+	select {
+	case <-shut:
+		return nil
+	case <-s.failure:
+		return fmt.Errorf("%w: %w", api.ErrUnavailable, s.Err())
+	case <-s.ctx.Done():
+		return api.ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the log is being handed over, or opened for an exclusive writer: %w", api.ErrUnavailable, ctx.Err())
+	}
+}
+
+// decided says what became of a batch.
+type decided int
+
+const (
+	decidedTaken    decided = iota // the chain has it, and its room
+	decidedAnswered                // something else; it is told, or the error tells
+	decidedOver                    // nothing: the chain is over, or not the log's
+	decidedUnsure                  // nothing: it would be refused, or was stored, if this node still writes the log
+	decidedShut                    // nothing: the log takes no batches for a while
+)
 
 // decide gives a batch its LSNs and hands it to the chain, or decides what
-// else becomes of it. taken says that the chain has the batch and its room. A
-// channel says that nothing was decided, and what to wait for first; with an
-// error, that the chain is over.
-func (l *log) decide(c *chain, r api.AppendRequest, done func(api.Ack, error)) (taken bool, wait <-chan struct{}, err error) {
+// else becomes of it. sure says that the chain was open, and the log on it, at
+// some moment since the batch came.
+func (l *log) decide(c *chain, r api.AppendRequest, done func(api.Ack, error), sure bool) (decided, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := r.Batch
 	switch most := l.limits.BatchBytesMax(); {
 	case l.deleted:
-		return false, nil, fmt.Errorf("log %d: %w", l.id, api.ErrDeleted)
+		return decidedAnswered, fmt.Errorf("log %d: %w", l.id, api.ErrDeleted)
 	case l.shut != nil:
-		return false, l.shut, nil
+		return decidedShut, nil
 	case l.chain != c:
-		return false, over, nil
+		return decidedOver, nil
+	case b.Len() > most && !sure:
+		return decidedUnsure, nil
 	case b.Len() > most:
-		return false, nil, &api.LimitError{What: "batch bytes", Limit: uint64(most), Value: uint64(b.Len())}
+		return decidedAnswered, &api.LimitError{What: "batch bytes", Limit: uint64(most), Value: uint64(b.Len())}
 	}
 	v, ack, refused := l.producers.judge(b)
 	if v == verdictNew && b.Producer() > l.producers.highest(l.attachment) {
@@ -99,28 +137,33 @@ func (l *log) decide(c *chain, r api.AppendRequest, done func(api.Ack, error)) (
 			v = verdictNo
 		}
 	}
-	if v != verdictNew {
+	switch {
+	case v != verdictNew && !sure:
+		return decidedUnsure, nil
+	case v != verdictNew:
 		a := &answer{done: done, ack: ack, err: refused}
 		now, err := c.writer.After(l.last, a)
 		switch {
 		case now:
 			a.Settled(nil)
 		case err != nil:
-			return false, over, err
+			return decidedOver, err
 		}
-		return false, nil, nil
+		return decidedAnswered, nil
 	}
-	from := l.assigned
-	now := max(l.time, fragment.Micros(time.Now().UnixMicro()))
+	from, clock := l.assigned, time.Now()
+	now := max(l.time, fragment.Micros(clock.UnixMicro()))
 	b.Stamp(fragment.Stamp{Log: l.id, Attachment: l.attachment, Epoch: c.epoch, From: from, Time: now})
 	n, err := c.writer.Append(l.id, b, &answer{done: done, ack: api.Ack{From: from, To: b.To(), Time: now}})
 	if err != nil {
 		b.Unstamp()
-		return false, over, err
+		return decidedOver, err
 	}
 	l.assigned, l.time, l.last = b.To(), now, n
 	l.producers.remember(b)
-	return true, nil, nil
+	l.load.add(clock, b.Len())
+	c.taken.Add(uint64(b.Len()))
+	return decidedTaken, nil
 }
 
 // admit says why a batch that its producer may send is refused all the same.

@@ -32,10 +32,7 @@ func refusal(err error) error {
 	case errors.As(err, &name), errors.As(err, &invalid):
 		return fmt.Errorf("%w: %w", api.ErrInvalid, err)
 	}
-	if u, ok := errors.AsType[interface {
-		error
-		Uncertain() bool
-	}](err); ok && u.Uncertain() {
+	if isUncertain(err) {
 		return fmt.Errorf("%w: metadata: %w", api.ErrUncertain, err)
 	}
 	return fmt.Errorf("%w: metadata: %w", api.ErrUnavailable, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
@@ -16,18 +17,19 @@ type log struct {
 	name string
 
 	// gate is held by whoever changes where the log stands beyond a batch:
-	// loading, attaching, opening an exclusive writer. Appends wait for it
-	// only when they need to: see shut.
+	// loading, attaching, detaching, opening an exclusive writer. Appends wait
+	// for it only when they need to: see shut.
 	gate gate
 
 	mu      sync.Mutex
 	limits  fragment.Limits
+	version uint64 // of the configuration that limits are of
 	deleted bool
-	loaded  bool                // the fields below say where the log stands
+	loaded  bool                // the fields below say where the log stands, or stood when it was seen last
 	seen    fragment.Attachment // of the last extent when it was loaded
 	empty   bool                // the chain of that extent holds nothing of the log
-	// chain is the one that the log is attached to; nil if it is not, or no
-	// more. Then assigned == durable.
+	// chain is the one of this node that the log is attached to, also while
+	// that is being sealed; nil if it is on none. Then assigned == durable.
 	chain      *chain
 	attachment fragment.Attachment
 	generation fragment.Generation // 0: not exclusive
@@ -37,15 +39,24 @@ type log struct {
 	last       uint64              // the latest fragment of chain that holds something of the log
 	producers  producers
 	shut       chan struct{} // while not nil, appends wait for its close
+	turn       uint64        // counts how often the log was handed over to another node
+	tended     time.Time     // when upkeep last did something about it
+	load       meter
 	moved      chan struct{} // closed and replaced whenever a follower may go on
+	heard      heard         // where durable comes from while chain is nil
+	current    time.Time     // when durable was all there was, at the latest that is sure
+	asks       rounds[fragment.LSN]
 }
 
 func newLog(m *fsm.Log) *log {
-	return &log{id: m.ID, name: m.Name, limits: limitsOf(m.Config), moved: make(chan struct{}), gate: make(gate, 1)}
+	return &log{
+		id: m.ID, name: m.Name, limits: limitsOf(m.Config), version: m.ConfigVersion,
+		moved: make(chan struct{}), gate: make(gate, 1),
+	}
 }
 
 // gate is a lock that one can stop waiting for: who holds it may wait for the
-// store.
+// store. It may be unlocked by another goroutine than the one that locked it.
 type gate chan struct{}
 
 func (g gate) lock(ctx context.Context) error {
@@ -53,7 +64,7 @@ func (g gate) lock(ctx context.Context) error {
 	case g <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%w: the log is being attached, or opened for an exclusive writer: %w", api.ErrUnavailable, ctx.Err())
+		return fmt.Errorf("%w: the log is being attached, handed over, or opened for an exclusive writer: %w", api.ErrUnavailable, ctx.Err())
 	}
 }
 
@@ -61,6 +72,78 @@ func (g gate) unlock() { <-g }
 
 func limitsOf(c fsm.LogConfig) fragment.Limits {
 	return fragment.Limits{EntryBytesMax: int(c.EntryBytesMax)}
+}
+
+// home is the chain of this node that the log is attached to, if any.
+func (l *log) home() *chain {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.chain
+}
+
+// latest is the latest fragment that holds something of the log.
+func (l *log) latest() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+// visit begins a call that is not to bring the log back here after it was
+// handed over meanwhile: see back.
+func (l *log) visit() (turn uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.turn
+}
+
+// back returns an error if the log was handed over since visit.
+func (l *log) back(turn uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.turn != turn {
+		return fmt.Errorf("log %q was handed over to another node: %w", l.name, api.ErrMoved)
+	}
+	return nil
+}
+
+// close makes appends wait until open.
+func (l *log) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shut = make(chan struct{})
+}
+
+func (l *log) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.shut)
+	l.shut = nil
+}
+
+// detached takes in that the log's stay on its chain is over, and all of it
+// durable. Where the log stands is known until another node attaches it.
+func (l *log) detached() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.chain == nil {
+		return // deleted
+	}
+	l.chain.logs.Add(-1)
+	l.loaded, l.seen, l.empty = true, l.attachment, false
+	l.chain, l.attachment = nil, 0
+}
+
+// vacated takes in that the seal of a chain is committed. False: the log was
+// not on it.
+func (l *log) vacated(c *chain) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.chain != c {
+		return false
+	}
+	c.logs.Add(-1)
+	l.loaded, l.chain, l.attachment = false, nil, 0
+	return true
 }
 
 // wake lets everybody who waits for the log look again.
@@ -95,7 +178,20 @@ func (s *Service) durable(f *fragment.Frozen) {
 }
 
 // log finds a log that exists. Errors: ErrDeleted, ErrNotFound.
-func (s *Service) log(id fragment.LogID) (*log, error) {
+func (s *Service) log(ctx context.Context, id fragment.LogID) (*log, error) {
+	l, err := s.logHere(id)
+	if !is(api.ErrNotFound)(err) || is(api.ErrDeleted)(err) {
+		return l, err
+	}
+	// It may have been created elsewhere, and this node not have heard of it.
+	if err := s.confirm(ctx); err != nil {
+		return nil, err
+	}
+	return s.logHere(id)
+}
+
+// logHere finds a log that exists as far as this node knows.
+func (s *Service) logHere(id fragment.LogID) (*log, error) {
 	s.mu.RLock()
 	l, closed := s.logs[id], s.closed
 	s.mu.RUnlock()
@@ -130,7 +226,7 @@ func (s *Service) log(id fragment.LogID) (*log, error) {
 	return l, nil
 }
 
-// meta returns what the metadata says of a log.
+// meta returns what the metadata say of a log.
 func (s *Service) meta(id fragment.LogID) (*fsm.Log, error) {
 	var m *fsm.Log
 	s.cfg.Meta.View(func(st *fsm.State) { m, _ = st.Log(id) })
@@ -138,90 +234,4 @@ func (s *Service) meta(id fragment.LogID) (*fsm.Log, error) {
 		return nil, fmt.Errorf("log %d: %w", id, api.ErrDeleted)
 	}
 	return m, nil
-}
-
-// load learns where a log stands that is not attached: from the seals of the
-// chains that held it last. It takes the gate.
-func (s *Service) load(ctx context.Context, l *log) error {
-	l.mu.Lock()
-	c, loaded := l.chain, l.loaded
-	l.mu.Unlock()
-	if loaded && (c == nil || s.alive(c) || s.Err() != nil) {
-		return nil // after a failure, what is known to be durable stays readable
-	}
-	if err := l.gate.lock(ctx); err != nil {
-		return err
-	}
-	defer l.gate.unlock()
-	return s.loadGated(ctx, l)
-}
-
-// loadGated is load for who holds the gate.
-func (s *Service) loadGated(ctx context.Context, l *log) error {
-	l.mu.Lock()
-	c, loaded := l.chain, l.loaded
-	l.mu.Unlock()
-	switch {
-	case c == nil && loaded || c != nil && s.alive(c):
-		return nil
-	case s.Err() == nil:
-		// A chain is over: wait for its seal to be committed. While there is
-		// a current one, every other is sealed.
-		if _, err := s.current(ctx); err != nil {
-			return err
-		}
-	}
-	m, err := s.meta(l.id)
-	if err != nil {
-		return err
-	}
-	state, empty, err := s.stateOf(ctx, m)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	last, _ := m.Last()
-	l.chain, l.attachment, l.loaded, l.seen, l.empty = nil, 0, true, last.Attachment, empty
-	l.limits, l.generation = limitsOf(m.Config), m.Generation
-	l.assigned, l.durable, l.time = state.End, state.End, max(l.time, state.Time)
-	l.producers = newProducers(state, s.cfg.AnonymousProducersMax)
-	l.wakeLocked()
-	return nil
-}
-
-// alive says whether a chain still takes batches.
-func (s *Service) alive(c *chain) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.chain == c && !s.closed
-}
-
-// stateOf reads where a log ended from the index of the chain of its last
-// extent; if nothing of the log is there, it ended where that extent begins,
-// and its producers are those of the extent before. empty says that the last
-// extent holds nothing, so that the next may replace it.
-func (s *Service) stateOf(ctx context.Context, m *fsm.Log) (state fragment.LogState, empty bool, err error) {
-	end := m.First
-	for i := len(m.Extents) - 1; i >= 0; i-- {
-		x := m.Extents[i]
-		end = max(end, x.First, x.End)
-		v, err := s.view(x.Epoch)
-		if err != nil {
-			return fragment.LogState{}, false, err
-		}
-		if v.Sealed == nil {
-			return fragment.LogState{}, false, fmt.Errorf("%w: log %q is held by chain %d, which is not sealed yet", api.ErrUnavailable, m.Name, uint64(x.Epoch))
-		}
-		index, err := s.reader.Final(ctx, v)
-		if err != nil {
-			return fragment.LogState{}, false, fmt.Errorf("%w: read where log %q ends: %w", api.ErrUnavailable, m.Name, err)
-		}
-		if st, ok := index.State(m.ID); ok && st.Attachment >= x.Attachment {
-			st.End = max(st.End, end)
-			return st.Clone(), empty, nil
-		}
-		empty = empty || i == len(m.Extents)-1
-	}
-	return fragment.LogState{Log: m.ID, End: end}, empty, nil
 }

@@ -11,20 +11,35 @@ import (
 // Meta is the replicated metadata as this room needs it. Safe for concurrent
 // use.
 type Meta interface {
-	// Propose applies a command, or returns the refusal of package fsm. Any
-	// other error means that it was not applied, or (ErrUncertain of room
-	// cluster, or the context's) that nobody knows.
+	// Propose applies a command, or returns the refusal of package fsm; then
+	// View shows what came of it, or a later state. Any other error means that
+	// it was not applied, or (ErrUncertain of room cluster, or the context's)
+	// that nobody knows, and that it may still be.
 	Propose(ctx context.Context, c *fsmpb.Command) (fsm.Result, error)
-	// View shows the state as far as this node has applied it. What it hands
-	// out must not be kept or changed.
+	// View shows the state as far as this node has applied it; it never goes
+	// back. What it hands out must not be kept or changed.
 	View(f func(*fsm.State))
+	// Changed returns a channel that is closed at the next change of what View
+	// shows.
+	Changed() <-chan struct{}
 	// Applied is the raft index that this node has applied.
 	Applied() uint64
-	// Confirm returns once the state holds all that was committed before the
-	// call, and this node still owns what it owned then.
+	// Confirm returns once View shows all that was committed before the call.
+	// Those who ask at a time share the work.
 	Confirm(ctx context.Context) error
 	// Grant asks for a chain epoch for this boot of this node.
 	Grant(ctx context.Context, window uint32) (fragment.Epoch, error)
+	// GrantDedicated is Grant for a chain to which one log alone is attached.
+	GrantDedicated(ctx context.Context, window uint32, log fragment.LogID) (fragment.Epoch, error)
+	// LeaseHeld says whether this node may start fragments of a chain that was
+	// granted to it.
+	LeaseHeld(e fragment.Epoch) bool
+	// LeaseChanged returns a channel that is closed when LeaseHeld says
+	// something else than it did at the call, or later.
+	LeaseChanged(e fragment.Epoch) <-chan struct{}
+	// MayAttach says why this node must not take logs now, because of its
+	// clock; nil if it may.
+	MayAttach() error
 	// CheckRaftIndex returns an error if the object at where was written with
 	// metadata that this node's history does not hold.
 	CheckRaftIndex(ctx context.Context, where string, boot fragment.Nonce, incarnation, applied uint64) error

@@ -32,6 +32,8 @@ type metrics struct {
 	refused    *prometheus.CounterVec // by reason
 	losses     prometheus.Counter
 
+	brokenFeeds, walks atomic.Uint64 // of chains that other nodes write
+
 	registerer prometheus.Registerer
 	registered []prometheus.Collector
 }
@@ -89,10 +91,17 @@ func (m *metrics) register(r prometheus.Registerer, s *Service) error {
 		gauge("cache_bytes", "Bytes in the cache of fragments.", func() float64 { _, _, n := s.cache.Stats(); return float64(n) }),
 		gauge("prefetched_bytes", "Bytes that readers have fetched ahead, all together. At their limit, readers get only what they need next.",
 			func() float64 { return float64(s.Prefetched()) }),
-		gauge("attached_logs", "Logs attached to the chain that this node writes. A rise means more logs in use, each of which takes memory.",
+		gauge("attached_logs", "Logs attached to chains that this node writes. A rise means more logs in use, each of which takes memory.",
 			func() float64 { n, _ := s.population(); return float64(n) }),
+		gauge("chains", "Chains that this node writes: one for all logs, and one for each log in use that has its own. Each of these costs requests of its own.",
+			func() float64 { n, _ := s.tally(); return float64(n) }),
+		gauge("lapsed_leases", "Chains of these whose lease has lapsed: nothing is written to them until the leader renews it. Not 0 for long, while the node runs, means that it is cut off from the others.",
+			func() float64 { _, n := s.tally(); return float64(n) }),
 		gauge("producers", "Producers in the tables of logs in use. A rise means more writers, or named ones that nobody removes; each takes memory.",
 			func() float64 { _, n := s.population(); return float64(n) }),
+		gauge("followed_chains", "Chains of other nodes that this one follows for its readers.", func() float64 { return float64(s.followed()) }),
+		counter("broken_feeds_total", "Feeds of other nodes' chains that broke; they are asked for again. A rise means that nodes, or the network between them, come and go.", m.brokenFeeds.Load),
+		counter("walks_total", "Times that the bucket was asked what is durable of another node's chain. A rise means that readers wait while its writer can't be reached.", m.walks.Load),
 		gauge("failed", "1 once this node writes nothing any more, and must be started again.",
 			func() float64 {
 				if s.Err() != nil {
@@ -117,21 +126,37 @@ func (m *metrics) unregister() {
 	m.registered = nil
 }
 
-// population counts the logs on the present chain, and the producers of all
+// population counts the logs on chains of this node, and the producers of all
 // that are in use.
 func (s *Service) population() (attached, producers int) {
 	s.mu.RLock()
-	c, logs := s.chain, slices.Collect(maps.Values(s.logs))
+	logs := slices.Collect(maps.Values(s.logs))
 	s.mu.RUnlock()
 	for _, l := range logs {
 		l.mu.Lock()
-		if l.chain != nil && l.chain == c {
+		if l.chain != nil && l.chain.alive() {
 			attached++
 		}
 		producers += len(l.producers.byID)
 		l.mu.Unlock()
 	}
 	return attached, producers
+}
+
+// tally counts the chains that take batches, and those whose lease has lapsed.
+func (s *Service) tally() (chains, lapsed int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for e, c := range s.chains {
+		if !c.alive() {
+			continue
+		}
+		chains++
+		if !s.cfg.Meta.LeaseHeld(e) {
+			lapsed++
+		}
+	}
+	return chains, lapsed
 }
 
 // Append implements api.Service.

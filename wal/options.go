@@ -18,6 +18,7 @@ type Config struct {
 	Store    segment.Store
 	Meta     Meta
 	Identity Identity
+	Peers    Peers // nil: this node is alone
 
 	// Window (W) is how many fragments may be in flight, 1 to 64; default 8.
 	// More is worth it on a store with latency: throughput is W ×
@@ -30,9 +31,16 @@ type Config struct {
 	// that is not full is flushed only when this has passed since the last.
 	// Default 0: as soon as it pays.
 	FlushInterval time.Duration
-	// BufferBytes bounds what is taken but not durable; appenders wait
-	// beyond it. Default (Window + 4) × FragmentBytes, at least 24 MiB.
+	// BufferBytes bounds what is taken but not durable, of all chains
+	// together; appenders wait beyond it. Default (Window + 4) ×
+	// FragmentBytes, at least 24 MiB.
 	BufferBytes int64
+	// ChainsMax bounds the chains of logs that have one of their own; each
+	// may have Window fragments in flight. Default 64, at least 1.
+	ChainsMax int
+	// ChainIdle is after how long without an append such a log gives its chain
+	// back, until it is used again; default 1 h.
+	ChainIdle time.Duration
 	// CacheBytes bounds the cache of fragments; default 96 MiB, negative: no
 	// cache.
 	CacheBytes int64
@@ -62,6 +70,8 @@ func (c Config) WithDefaults() Config {
 	c.Window = cmp.Or(c.Window, 8)
 	c.FragmentBytes = cmp.Or(c.FragmentBytes, fragment.FragmentBytes)
 	c.BufferBytes = cmp.Or(c.BufferBytes, max(int64(c.Window+4)*int64(c.FragmentBytes), 3*fragment.FragmentBytes))
+	c.ChainsMax = cmp.Or(c.ChainsMax, 64)
+	c.ChainIdle = cmp.Or(c.ChainIdle, time.Hour)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 96<<20)
 	c.PrefetchBytes = cmp.Or(c.PrefetchBytes, 32<<20)
 	c.PrefetchNodeBytes = cmp.Or(c.PrefetchNodeBytes, 64<<20)
@@ -86,7 +96,7 @@ func (c *Config) validate() error {
 		return fmt.Errorf("wal: window %d, want 1 to 64", c.Window)
 	case c.FragmentBytes < 64<<10 || c.FragmentBytes > fragment.FragmentBytes:
 		return fmt.Errorf("wal: fragment size of %d bytes, want %d to %d", c.FragmentBytes, 64<<10, fragment.FragmentBytes)
-	case c.FlushInterval < 0 || c.BufferBytes < 0 || c.CutBytes < 0 || c.CutAge < 0 || c.PrefetchBytes < 0 || c.PrefetchNodeBytes < 0 || c.NamedProducersMax < 0 || c.AnonymousProducersMax < 0:
+	case c.FlushInterval < 0 || c.BufferBytes < 0 || c.CutBytes < 0 || c.CutAge < 0 || c.ChainsMax < 0 || c.ChainIdle < 0 || c.PrefetchBytes < 0 || c.PrefetchNodeBytes < 0 || c.NamedProducersMax < 0 || c.AnonymousProducersMax < 0:
 		return errors.New("wal: a size, a count or a time is negative")
 	}
 	return nil

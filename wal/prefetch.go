@@ -211,10 +211,7 @@ func (s *Service) rows(ctx context.Context, l *log, lsn fragment.LSN, most int) 
 		return place{}, nil, nil
 	}
 	at := place{stay: segment.Stay{Log: l.id, Attachment: x.Attachment, First: x.First}, to: to}
-	if at.view, err = s.view(x.Epoch); err != nil {
-		return place{}, nil, err
-	}
-	rows, err := s.reader.Rows(ctx, at.view, at.stay, lsn, most)
+	rows, err := s.rowsAt(ctx, &at, x.Epoch, lsn, most)
 	if err != nil {
 		return place{}, nil, fmt.Errorf("%w: look up LSN %d of log %d: %w", api.ErrUnavailable, lsn, l.id, err)
 	}
@@ -223,6 +220,24 @@ func (s *Service) rows(ctx context.Context, l *log, lsn fragment.LSN, most int) 
 		rows = []fragment.Row{{First: lsn, Count: uint64(to - lsn), Lost: true}}
 	}
 	return at, rows, nil
+}
+
+// rowsAt looks up slices in one chain. What was durable once is in the bucket,
+// also where the chain is followed and that was forgotten since.
+func (s *Service) rowsAt(ctx context.Context, at *place, e fragment.Epoch, lsn fragment.LSN, most int) (rows []fragment.Row, err error) {
+	for synced := false; ; synced = true {
+		var f *follow
+		if at.view, f, err = s.readable(ctx, e); err != nil {
+			return nil, err
+		}
+		rows, err = s.reader.Rows(ctx, at.view, at.stay, lsn, most)
+		if err != nil || len(rows) > 0 || f == nil || synced {
+			return rows, err
+		}
+		if err := unlessOver(f.sync(ctx)); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // extentOf finds the extent that holds lsn, and where the next begins.

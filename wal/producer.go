@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,27 +20,28 @@ func (s *Service) OpenProducer(ctx context.Context, r api.OpenRequest) (api.Open
 	if r.Name != "" && r.ID != 0 {
 		return api.Opened{}, fmt.Errorf("%w: a producer is opened by name or by id, not by both", api.ErrInvalid)
 	}
-	l, err := s.log(r.Log)
+	l, err := s.log(ctx, r.Log)
 	if err != nil {
 		return api.Opened{}, err
 	}
-	if _, err := s.attached(ctx, l); err != nil {
-		return api.Opened{}, err
-	}
+	turn := l.visit()
 	var generation fragment.Generation
 	if r.Exclusive {
 		// What would be refused must not fence anybody first.
+		if _, err := s.mine(ctx, l, turn); err != nil {
+			return api.Opened{}, err
+		}
 		l.mu.Lock()
 		_, err := l.find(r, s.cfg.NamedProducersMax)
 		l.mu.Unlock()
 		if err != nil {
 			return api.Opened{}, err
 		}
-		if generation, err = s.exclude(ctx, l); err != nil {
+		if generation, err = s.exclude(ctx, l, turn); err != nil {
 			return api.Opened{}, err
 		}
 	}
-	o, err := s.raise(ctx, l, r)
+	o, err := s.raise(ctx, l, turn, r)
 	if err != nil {
 		return api.Opened{}, err
 	}
@@ -55,9 +57,9 @@ func (s *Service) OpenProducer(ctx context.Context, r api.OpenRequest) (api.Open
 // raise puts the producer's epoch up, and returns once that is durable, and
 // all that it says. From then on, batches of lower epochs are refused, so what
 // the table says of it stays. A refusal waits for what it rests on, too.
-func (s *Service) raise(ctx context.Context, l *log, r api.OpenRequest) (api.Opened, error) {
+func (s *Service) raise(ctx context.Context, l *log, turn uint64, r api.OpenRequest) (api.Opened, error) {
 	for {
-		c, err := s.attached(ctx, l)
+		c, err := s.mine(ctx, l, turn)
 		if err != nil {
 			return api.Opened{}, err
 		}
@@ -65,6 +67,9 @@ func (s *Service) raise(ctx context.Context, l *log, r api.OpenRequest) (api.Ope
 		if again {
 			if err != nil {
 				s.over(c, err)
+			}
+			if err := s.reopened(ctx, l); err != nil {
+				return api.Opened{}, err
 			}
 			continue
 		}
@@ -117,7 +122,7 @@ func (l *log) find(r api.OpenRequest, namedMax int) (*fragment.ProducerState, er
 func (l *log) raise(c *chain, r api.OpenRequest, namedMax int) (o api.Opened, n uint64, again bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.chain != c {
+	if l.chain != c || l.shut != nil {
 		return o, 0, true, nil
 	}
 	o.EntryBytesMax = uint32(l.limits.EntryBytesMax)
@@ -159,97 +164,47 @@ func (l *log) raise(c *chain, r api.OpenRequest, namedMax int) (o api.Opened, n 
 
 // exclude commits a new generation: it shuts the gate, lets what is in flight
 // become durable or be refused, and opens the gate only when the outcome of
-// the proposal is known.
-func (s *Service) exclude(ctx context.Context, l *log) (fragment.Generation, error) {
+// the proposal is known. Who asked is told before that, when ctx ends, that
+// nothing is sure: a generation that nobody holds fences, and the next open is
+// above it.
+func (s *Service) exclude(ctx context.Context, l *log, turn uint64) (fragment.Generation, error) {
 	if err := l.gate.lock(ctx); err != nil {
 		return 0, err
 	}
-	defer l.gate.unlock()
-	if _, err := s.attachGated(ctx, l); err != nil {
+	if err := l.back(turn); err != nil {
+		l.gate.unlock()
 		return 0, err
 	}
-	l.mu.Lock()
-	if l.shut != nil {
-		l.mu.Unlock()
-		return 0, fmt.Errorf("%w: the outcome of an earlier exclusive open is not known yet", api.ErrUnavailable)
+	if _, err := s.attachGated(ctx, l); err != nil {
+		l.gate.unlock()
+		return 0, err
 	}
-	l.shut = make(chan struct{})
-	attachment, generation := l.attachment, l.generation
+	return afterShut(ctx, s, l, "open an exclusive writer", func() (fragment.Generation, error) { return s.newGeneration(l) })
+}
+
+// newGeneration commits one. The gate is held, and the log shut.
+func (s *Service) newGeneration(l *log) (fragment.Generation, error) {
+	l.mu.Lock()
+	attachment, next := l.attachment, l.generation+1
 	l.mu.Unlock()
-	if err := s.settled(ctx, l); err != nil {
-		l.open(generation)
-		return 0, fmt.Errorf("%w: open an exclusive writer: %w", api.ErrUnavailable, err)
+	r, err := s.proposeUntilKnown(fsm.NewOpenExclusive(l.id, attachment, next))
+	if stale, ok := errors.AsType[*fsm.StaleError](err); ok && stale.What == "generation" && stale.Have == uint64(next) {
+		err = nil // an earlier try did it: nobody else may
+	} else if err == nil {
+		next = r.Generation
 	}
-	known, cancel := context.WithTimeout(context.WithoutCancel(ctx), proposeTimeout)
-	defer cancel()
-	r, err := s.cfg.Meta.Propose(known, fsm.NewOpenExclusive(l.id, attachment, generation+1))
-	if err == nil {
-		l.open(r.Generation)
-		return r.Generation, nil
+	switch {
+	case err == nil:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.generation = next
+		return next, nil
+	case errors.Is(err, fsm.ErrNotFound):
+		s.forget(l) // whoever waits is to learn that the log is gone
+	case typed[*fsm.ChainStateError](err), typed[*fsm.StaleError](err):
+		return 0, fmt.Errorf("%w: open an exclusive writer: the log is changing hands: %w", api.ErrUnavailable, err)
 	}
-	// Committed or not? The gate stays shut until the metadata can tell. Who
-	// asked is told that nothing is sure: a generation that nobody holds
-	// fences, and the next open is above it.
-	s.wg.Go(func() { s.learnGeneration(l) })
 	return 0, fmt.Errorf("open an exclusive writer: %w", harmless(refusal(err)))
-}
-
-// learnGeneration opens the gate once the metadata has told the generation.
-func (s *Service) learnGeneration(l *log) {
-	for s.cfg.Meta.Confirm(s.ctx) != nil {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-time.After(time.Second):
-		}
-	}
-	var g fragment.Generation
-	if m, err := s.meta(l.id); err == nil {
-		g = m.Generation
-	} else { // whoever waits is to learn that the log is gone
-		s.forget(l)
-	}
-	l.open(g)
-}
-
-// open opens the gate for those who hold the generation.
-func (l *log) open(g fragment.Generation) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.generation = g
-	close(l.shut)
-	l.shut = nil
-}
-
-// proposeTimeout bounds a proposal whose outcome must be known.
-const proposeTimeout = 10 * time.Second
-
-// Producer implements api.Service.
-func (s *Service) Producer(ctx context.Context, id fragment.LogID, name string) (api.ProducerInfo, error) {
-	l, err := s.log(id)
-	if err != nil {
-		return api.ProducerInfo{}, err
-	}
-	if err := s.load(ctx, l); err != nil {
-		return api.ProducerInfo{}, err
-	}
-	info, c, n, err := l.producer(name)
-	if unsure := s.settledAt(ctx, c, n); unsure != nil {
-		return api.ProducerInfo{}, fmt.Errorf("%w: the answer is not durable yet: %w", api.ErrUnavailable, unsure)
-	}
-	return info, err
-}
-
-// producer tells about a producer, and what the answer rests on.
-func (l *log) producer(name string) (info api.ProducerInfo, c *chain, n uint64, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c, n = l.chain, l.last
-	p := l.producers.byID[l.producers.byName[name]]
-	if p == nil || name == "" {
-		return info, c, n, fmt.Errorf("producer %q of log %q: %w", name, l.name, api.ErrNotFound)
-	}
-	return infoOfProducer(p), c, n, nil
 }
 
 func infoOfProducer(p *fragment.ProducerState) api.ProducerInfo {

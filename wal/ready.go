@@ -3,7 +3,11 @@ package wal
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -16,7 +20,11 @@ const stallPatience = 10 * time.Second
 // speaks against it. It asks nobody: it is what this process knows.
 func (s *Service) Ready() error {
 	s.mu.RLock()
-	c, failed, closed := s.chain, s.failed, s.closed
+	b, failed, closed := s.berths[0], s.failed, s.closed
+	var c *chain
+	if b != nil {
+		c = b.chain
+	}
 	s.mu.RUnlock()
 	switch {
 	case closed:
@@ -25,6 +33,8 @@ func (s *Service) Ready() error {
 		return fmt.Errorf("%w: this node writes nothing any more: %w", api.ErrUnavailable, failed)
 	case c == nil:
 		return fmt.Errorf("%w: no chain to write to; a new one is being opened", api.ErrUnavailable)
+	case !s.cfg.Meta.LeaseHeld(c.epoch):
+		return fmt.Errorf("%w: this node's lease has lapsed: no majority of the nodes answers", api.ErrUnavailable)
 	}
 	if d := s.metrics.stalled(); d > stallPatience+s.cfg.FlushInterval {
 		return fmt.Errorf("%w: appends have been waiting for %v, and none was acknowledged", api.ErrUnavailable, d.Round(time.Second))
@@ -36,10 +46,11 @@ func (s *Service) Ready() error {
 // with ctx's error. It does not wait for the flush interval.
 func (s *Service) Flush(ctx context.Context) error {
 	s.mu.RLock()
-	c := s.chain
+	chains := slices.DeleteFunc(slices.Collect(maps.Values(s.chains)), func(c *chain) bool { return !c.alive() })
 	s.mu.RUnlock()
-	if c == nil {
-		return nil // what waits for the next chain was not taken yet
+	var g errgroup.Group // what waits for the next chain was not taken yet
+	for _, c := range chains {
+		g.Go(func() error { return c.writer.Flush(ctx) })
 	}
-	return c.writer.Flush(ctx)
+	return g.Wait()
 }

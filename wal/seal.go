@@ -10,16 +10,11 @@ import (
 )
 
 // seal ends a chain and commits where: first that it is being sealed, which is
-// never undone, then the seal. It may be repeated at any point.
+// never undone, then the seal. It may be repeated at any point, and by several
+// nodes at once.
 func (s *Service) seal(ctx context.Context, c *fsm.Chain) error {
-	var durable uint64
-	s.mu.RLock()
-	if mine := s.chains[c.Epoch]; mine != nil {
-		durable = mine.writer.Durable()
-	}
-	s.mu.RUnlock()
-	if _, err := s.cfg.Meta.Propose(ctx, fsm.NewBeginSeal(c.Epoch, durable, s.cfg.Identity.Node)); err != nil {
-		return fmt.Errorf("begin to seal chain %d: %w", uint64(c.Epoch), err)
+	if err := s.beginSeal(ctx, c); err != nil {
+		return err
 	}
 	request := segment.SealRequest{
 		Sealer:  s.identity(0),
@@ -48,9 +43,24 @@ func (s *Service) seal(ctx context.Context, c *fsm.Chain) error {
 		return fmt.Errorf("commit the seal of chain %d: %w", uint64(c.Epoch), err)
 	}
 	s.cfg.Logger.Info("sealed chain", "chain", c.Epoch, "at", sealed.At, "lost", len(sealed.Lost))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.chains, c.Epoch) // from now on, it is read by its indexes
+	return nil
+}
+
+// beginSeal says that a chain is being sealed, and how far its writer knows it
+// to be durable, unless the metadata hold all that already.
+func (s *Service) beginSeal(ctx context.Context, c *fsm.Chain) error {
+	var durable uint64
+	s.mu.RLock()
+	if mine := s.chains[c.Epoch]; mine != nil {
+		durable = mine.writer.Durable()
+	}
+	s.mu.RUnlock()
+	if c.State == fsm.ChainSealing && c.DurableHint >= durable {
+		return nil
+	}
+	if _, err := s.cfg.Meta.Propose(ctx, fsm.NewBeginSeal(c.Epoch, durable, s.cfg.Identity.Node)); err != nil {
+		return fmt.Errorf("begin to seal chain %d: %w", uint64(c.Epoch), err)
+	}
 	return nil
 }
 
@@ -85,28 +95,3 @@ func cutsOf(c *fsm.Chain) []segment.Cut {
 }
 
 func refOf(r fsm.Ref) segment.Ref { return segment.Ref{Key: r.Key, Size: r.Size, Checksum: r.Checksum} }
-
-// view returns a chain as far as it can be read.
-func (s *Service) view(e fragment.Epoch) (segment.View, error) {
-	s.mu.RLock()
-	mine := s.chains[e]
-	s.mu.RUnlock()
-	if mine != nil {
-		return segment.View{Chain: mine.writer.Chain(), Writer: mine.writer}, nil
-	}
-	var c *fsm.Chain
-	s.cfg.Meta.View(func(m *fsm.State) { c, _ = m.Chain(e) })
-	if c == nil {
-		return segment.View{}, fmt.Errorf("chain %d is not in the metadata", uint64(e))
-	}
-	v := segment.View{Chain: chainOf(s.cfg.Identity.Cluster, c), Cuts: cutsOf(c)}
-	if c.State == fsm.ChainSealed {
-		from := uint64(1)
-		if n := len(c.Cuts); n > 0 {
-			from = c.Cuts[n-1].To
-		}
-		v.Attached = func() []segment.Stay { return s.attachedTo(e) }
-		v.Sealed = &segment.Cut{From: from, To: c.Seal.At, Index: refOf(c.Seal.Index)}
-	}
-	return v, nil
-}

@@ -36,14 +36,16 @@ func (s *Service) Stats() Stats {
 	return x
 }
 
-// Epoch is that of the chain that this node writes; 0 while there is none.
+// Epoch is that of the chain that this node writes for all logs that have none
+// of their own; 0 while there is none.
 func (s *Service) Epoch() fragment.Epoch {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.chain == nil {
+	b := s.berths[0]
+	if b == nil || b.chain == nil {
 		return 0
 	}
-	return s.chain.epoch
+	return b.chain.epoch
 }
 
 // recentTimes are the times that were recorded within the last second: a ring

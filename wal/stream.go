@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
+	"time"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/segment"
@@ -20,11 +22,12 @@ type stream struct {
 	ahead *prefetcher
 	have  *fetch // the slice that next lies in, once it is here
 	ended bool
+	close func() // idempotent
 }
 
 // Read implements api.Service.
 func (s *Service) Read(ctx context.Context, r api.ReadRequest) (api.Stream, error) {
-	l, err := s.log(r.Log)
+	l, err := s.log(ctx, r.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +43,14 @@ func (s *Service) Read(ctx context.Context, r api.ReadRequest) (api.Stream, erro
 		st.left = 1<<64 - 1
 	}
 	st.ahead = newPrefetcher(s, l)
+	st.close = st.ahead.close
+	if r.Follow {
+		st.close = sync.OnceFunc(func() {
+			st.ahead.close()
+			s.unread(l)
+		})
+		s.read(l)
+	}
 	return st, nil
 }
 
@@ -48,7 +59,7 @@ func (st *stream) Position() fragment.LSN { return st.next }
 
 // Close implements api.Stream.
 func (st *stream) Close() error {
-	st.ahead.close()
+	st.close()
 	return nil
 }
 
@@ -58,11 +69,11 @@ func (st *stream) Next(ctx context.Context) (api.Chunk, error) {
 		if st.ended || st.left == 0 || st.r.To != 0 && st.next >= st.r.To {
 			return api.Chunk{}, io.EOF
 		}
-		tail, err := st.tail(ctx)
+		tail, age, err := st.tail(ctx)
 		if err != nil {
 			return api.Chunk{}, err
 		}
-		chunk, err := st.from(ctx, tail)
+		chunk, err := st.from(ctx, tail, age)
 		if err != nil {
 			return api.Chunk{}, err
 		}
@@ -73,38 +84,47 @@ func (st *stream) Next(ctx context.Context) (api.Chunk, error) {
 	}
 }
 
-// tail returns the durable tail, which is past next; at the tail, a follower
-// waits until it moves. It also notices that the log was trimmed or deleted.
-func (st *stream) tail(ctx context.Context) (fragment.LSN, error) {
-	for {
-		l := st.l
-		l.mu.Lock()
-		tail, deleted, moved := l.durable, l.deleted, l.moved
-		l.mu.Unlock()
-		switch {
-		case deleted:
-			return 0, fmt.Errorf("log %d: %w", l.id, api.ErrDeleted)
-		case st.s.isClosed():
-			return 0, api.ErrClosed
-		case st.next < tail:
-			m, err := st.s.meta(l.id)
-			if err != nil {
-				return 0, err
-			}
-			if st.next < m.First {
-				return 0, &api.TrimmedError{LSN: st.next, First: m.First}
-			}
-			return tail, nil
-		case !st.r.Follow:
-			st.ended = true
-			return 0, io.EOF
+// tail returns the durable tail, which is past next, and how old that is; at the
+// tail, a follower waits until it moves. It also notices that the log was
+// trimmed or deleted.
+func (st *stream) tail(ctx context.Context) (tail fragment.LSN, age time.Duration, err error) {
+	s, l, most := st.s, st.l, st.r.Level.MaxLag
+	behind := func(durable fragment.LSN) bool { return st.next < durable }
+	if tail, err = l.tail(); err != nil {
+		return 0, 0, err
+	}
+	switch {
+	case s.isClosed():
+		return 0, 0, api.ErrClosed
+	case behind(tail):
+	case st.r.Follow:
+		if err := s.awaitTail(ctx, l, most, behind); err != nil {
+			return 0, 0, err
 		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return 0, ctx.Err()
+	default: // it may have moved to another node
+		if err := s.load(ctx, l); err != nil {
+			return 0, 0, err
 		}
 	}
+	if err := s.fresh(ctx, l, most); err != nil {
+		return 0, 0, err
+	}
+	age = s.age(l) // before the tail, which may only be newer
+	if tail, err = l.tail(); err != nil {
+		return 0, 0, err
+	}
+	if !behind(tail) {
+		st.ended = true
+		return 0, 0, io.EOF
+	}
+	m, err := s.meta(l.id)
+	if err != nil {
+		return 0, 0, err
+	}
+	if st.next < m.First {
+		return 0, 0, &api.TrimmedError{LSN: st.next, First: m.First}
+	}
+	return tail, age, nil
 }
 
 func (s *Service) isClosed() bool {
@@ -114,7 +134,7 @@ func (s *Service) isClosed() bool {
 }
 
 // from returns what comes next of the slice that next lies in.
-func (st *stream) from(ctx context.Context, tail fragment.LSN) (api.Chunk, error) {
+func (st *stream) from(ctx context.Context, tail fragment.LSN, age time.Duration) (api.Chunk, error) {
 	end := tail
 	if st.r.To != 0 {
 		end = min(end, st.r.To)
@@ -129,7 +149,7 @@ func (st *stream) from(ctx context.Context, tail fragment.LSN) (api.Chunk, error
 	if err := st.lost(st.have.slice.Damage); err != nil {
 		return api.Chunk{}, err
 	}
-	chunk := api.Chunk{From: st.next, Tail: tail}
+	chunk := api.Chunk{From: st.next, Tail: tail, Age: age}
 	to := st.next
 	for _, b := range st.have.slice.Batches {
 		if b.To() <= st.next {

@@ -37,6 +37,7 @@ type Limit struct {
 	prefix string
 	body   []byte       // random, of any object, behind its head
 	made   atomic.Int64 // objects, numbered from 1; some may be missing
+	gone   atomic.Int64 // the first of these were removed; <= made
 }
 
 // New prepares to create objects whose keys start with prefix, which nobody
@@ -112,12 +113,38 @@ func (l *Limit) create(ctx context.Context, bytes int) error {
 
 func (l *Limit) key(n int64) string { return fmt.Sprintf("%s%08d", l.prefix, n) }
 
-// Remove removes all objects made, concurrency at once.
+// Remove removes all objects made, concurrency at once. It must not run while Run
+// does.
 func (l *Limit) Remove(ctx context.Context, concurrency int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
-	for n := range l.made.Load() {
-		g.Go(func() error { return l.bucket.Delete(ctx, l.key(n+1)) })
+	made := l.made.Load()
+	for n := l.gone.Load() + 1; n <= made; n++ {
+		g.Go(func() error { return l.bucket.Delete(ctx, l.key(n)) })
 	}
-	return g.Wait()
+	err := g.Wait()
+	if err == nil {
+		l.gone.Store(made)
+	}
+	return err
+}
+
+// Sweep removes all objects whose keys start with prefix, concurrency at once,
+// and says how many there were.
+func Sweep(ctx context.Context, bucket *blobstore.Bucket, prefix string, concurrency int) (int, error) {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrency)
+	n := 0
+	var failed error
+	for key, err := range bucket.List(gctx, prefix, "") {
+		if failed = err; err != nil {
+			break
+		}
+		n++
+		g.Go(func() error { return bucket.Delete(gctx, key) })
+	}
+	if err := g.Wait(); err != nil {
+		return n, err
+	}
+	return n, failed
 }

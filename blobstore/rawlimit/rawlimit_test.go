@@ -2,6 +2,7 @@ package rawlimit_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -42,6 +43,40 @@ func TestRun(t *testing.T) {
 
 	require.NoError(t, l.Remove(t.Context(), 4))
 	require.Equal(t, []string{"x/other"}, mem.Keys(""))
+	_, err := l.Run(t.Context(), rawlimit.Run{ObjectBytes: 1, Concurrency: 1, Objects: 1})
+	require.NoError(t, err)
+	require.Equal(t, []string{"x/1/00000035", "x/other"}, mem.Keys(""), "no key is used again")
+	require.NoError(t, l.Remove(t.Context(), 4))
+	require.Equal(t, []string{"x/other"}, mem.Keys(""))
+}
+
+// A sweep removes what has the prefix, and nothing else; also where it was cut
+// short before.
+func TestSweep(t *testing.T) {
+	mem := blobtest.NewMem()
+	faults := blobtest.NewFaults(mem)
+	bucket := blobstore.New(faults, blobstore.Options{MaxAttempts: 1})
+	for i := range 30 {
+		mem.Put(fmt.Sprintf("scratch/a-%02d", i), []byte("left"))
+	}
+	mem.Put("scratch/b-00", []byte("another's"))
+	mem.Put("scratch", []byte("another's"))
+	rule := faults.Add(blobtest.Fault{Kind: blobtest.Delete, Skip: 10, Before: blobtest.ErrFault})
+	_, err := rawlimit.Sweep(t.Context(), bucket, "scratch/a-", 1)
+	require.ErrorIs(t, err, blobtest.ErrFault)
+	require.Len(t, mem.Keys("scratch/a-"), 20)
+	rule.Remove()
+	n, err := rawlimit.Sweep(t.Context(), bucket, "scratch/a-", 4)
+	require.NoError(t, err)
+	require.Equal(t, 20, n)
+	n, err = rawlimit.Sweep(t.Context(), bucket, "scratch/a-", 4)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.Equal(t, []string{"scratch", "scratch/b-00"}, mem.Keys(""))
+	rule = faults.Add(blobtest.Fault{Kind: blobtest.List, Before: blobtest.ErrFault})
+	_, err = rawlimit.Sweep(t.Context(), bucket, "scratch/", 4)
+	require.ErrorIs(t, err, blobtest.ErrFault)
+	rule.Remove()
 }
 
 // What a run that failed has made is removed all the same.

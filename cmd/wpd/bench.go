@@ -55,7 +55,8 @@ bytes.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newBenchAppendCommand(), newBenchReadCommand(), newBenchTailCommand(),
-		newBenchOpenCommand(), newBenchFollowersCommand(), newBenchAllCommand(), newBenchFillCommand(), newBenchServerCommand())
+		newBenchOpenCommand(), newBenchFollowersCommand(), newBenchSiegeCommand(), newBenchFailoverCommand(), newBenchAllCommand(),
+		newBenchFillCommand(), newBenchServerCommand(), newBenchAttackCommand())
 	return cmd
 }
 

@@ -181,6 +181,11 @@ func TestServerGoals(t *testing.T) {
 	idle := func(each float64, requests uint64, before int64) caseResult {
 		return caseResult{followers: followersResult{BytesEach: each, StoreRequests: &requests, RSSBefore: before}}
 	}
+	attacked := func(appends, reads float64, grown int64) caseResult {
+		return caseResult{siege: siegeResult{AppendRatio: appends, ReadRatio: reads, RSSGrowth: grown, Attacks: []siegeAttack{
+			{Name: "a", AppendRatio: appends, ReadRatio: reads / 2}, {Name: "b", AppendRatio: appends / 2, ReadRatio: reads},
+		}}}
+	}
 	of := func(r benchResult) caseResult { return caseResult{benchResult: r} }
 	earlier := map[string]caseResult{caseAppend1: of(benchResult{MBPerS: 100, Creates: 100})}
 	for name, sides := range map[string][][]caseResult{ // met, missed
@@ -199,6 +204,7 @@ func TestServerGoals(t *testing.T) {
 		}},
 		caseRead:      {{of(benchResult{MBPerS: 500})}, {of(benchResult{MBPerS: 499})}},
 		caseFollowers: {{idle(64<<10, 0, 64<<20)}, {idle(65<<10, 0, 1), idle(1, 1, 1), idle(1, 0, 65<<20), {}}},
+		caseSiege:     {{attacked(2, 2, 64<<20)}, {attacked(2.1, 1, 1), attacked(1, 2.1, 1), attacked(1, 1, 65<<20), {}}},
 	} {
 		c, ok := cases[name]
 		require.True(t, ok, name)

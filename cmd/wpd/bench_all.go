@@ -76,7 +76,7 @@ same cases use a server that runs already; its memory is that of its whole life.
 				}
 			}
 			for i, c := range a.cases {
-				if c.name != caseFollowers { // it has no rounds, nor entries
+				if c.name != caseFollowers && c.name != caseSiege { // they have no rounds, nor entries
 					a.cases[i].args = append(c.args, more...)
 				}
 			}
@@ -206,6 +206,8 @@ func (a *benchAll) runCase(ctx context.Context, c benchCase) (r caseResult, args
 		r.OpenSeconds = o.Seconds
 	case "followers":
 		err = json.Unmarshal(out, &r.followers)
+	case "siege":
+		err = json.Unmarshal(out, &r.siege)
 	default:
 		err = json.Unmarshal(out, &r.benchResult)
 	}

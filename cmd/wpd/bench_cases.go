@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -19,11 +21,12 @@ type benchCase struct {
 type verdict func(r caseResult, earlier map[string]caseResult) (found string, met bool)
 
 // caseResult is what a case's process printed: the keys of benchResult, of
-// openResult, or of followersResult.
+// openResult, of followersResult, or of siegeResult.
 type caseResult struct {
 	benchResult
 	OpenSeconds float64 // of openResult
 	followers   followersResult
+	siege       siegeResult
 	raw         json.RawMessage
 }
 
@@ -33,6 +36,7 @@ const (
 	rssGoal           = 400 << 20
 	rssGoalServer     = 450 << 20
 	rssGoalServerIdle = 64 << 20
+	rssGoalSiege      = 64 << 20 // more than without
 )
 
 // caseSizes scales the sizes and times of cases.
@@ -119,6 +123,7 @@ const (
 	caseTail      = "tail at 500/s"
 	caseRead      = "read 1 KiB from the start"
 	caseFollowers = "1,000 idle followers"
+	caseSiege     = "others, under attack"
 )
 
 func (s caseSizes) args(name string) []string {
@@ -131,6 +136,7 @@ func (s caseSizes) args(name string) []string {
 		caseRead:     {"read", "--size", "1KiB", "--bytes", s.mib(512)},
 		caseFollowers: {"followers", "--followers", fmt.Sprint(max(10, int(1000*min(1, float64(s))))),
 			"--duration", s.during(10 * time.Second)},
+		caseSiege: {"siege", "--duration", s.during(5 * time.Second)},
 	}[name]
 }
 
@@ -166,7 +172,23 @@ func serverCases(scale float64) []benchCase {
 		of(caseTail, "p50 ≤ append's + 1 ms; p99 ≤ 2 × a raw create's + 2 ms", tailed),
 		of(caseRead, "≥ 500 MB/s; RSS ≤ 450 MiB", readAt(500, rssGoalServer)),
 		of(caseFollowers, "≤ 64 KiB each; no store requests; RSS before ≤ 64 MiB", idleFollowers),
+		of(caseSiege, "p99s ≤ 2 × their usual; RSS + ≤ 64 MiB", besieged),
 	}
+}
+
+// besieged wants nobody to notice much of an attack.
+func besieged(r caseResult, _ map[string]caseResult) (string, bool) {
+	s := r.siege
+	worst := func(of func(siegeAttack) float64) string {
+		x := slices.MaxFunc(s.Attacks, func(a, b siegeAttack) int { return cmp.Compare(of(a), of(b)) })
+		return fmt.Sprintf("%.2f (%s)", of(x), x.Name)
+	}
+	if len(s.Attacks) == 0 {
+		return "no attacks", false
+	}
+	return fmt.Sprintf("append %s; read %s; RSS +%s",
+			worst(func(a siegeAttack) float64 { return a.AppendRatio }), worst(func(a siegeAttack) float64 { return a.ReadRatio }), sizeText(s.RSSGrowth)),
+		s.AppendRatio <= 2 && s.ReadRatio <= 2 && s.RSSGrowth <= rssGoalSiege
 }
 
 func idleFollowers(r caseResult, _ map[string]caseResult) (string, bool) {

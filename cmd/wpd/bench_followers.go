@@ -98,7 +98,7 @@ func (b *followersBenchmark) runAndPrint(cmd *cobra.Command) error {
 	}
 	defer admin.Close()                          //nolint:errcheck // nothing is under way
 	host, _, _ := net.SplitHostPort(t.list()[0]) // it was dialled
-	b.admin, b.addr, b.dial, b.p = admin, t.addrs, t.dial, newProgress(cmd)
+	b.admin, b.addr, b.dial, b.p = dialledAdmin{admin}, t.addrs, t.dial, newProgress(cmd)
 	b.requests = func(ctx context.Context, s *adminv1.GetStatusResponse) (uint64, error) {
 		return storeRequests(ctx, host, s)
 	}

@@ -40,6 +40,7 @@ type rawPart struct {
 	small *hdrhistogram.Histogram // ns of one small create
 
 	missing string // why bytes and took, or all, are 0; "": they are not
+	removed int64  // bytes of earlier rounds that a server removed before
 }
 
 func newRawLimit(bucket *blobstore.Bucket, prefix string, window, small int, seed uint64) *rawLimit {

@@ -17,7 +17,14 @@ import (
 // benchAdmin is what a benchmark asks a server for.
 type benchAdmin interface {
 	Status(ctx context.Context) (*adminv1.GetStatusResponse, error)
-	MeasureRaw(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error)
+	MeasureRaw(ctx context.Context) (measuring, error)
+	Close() error
+}
+
+// measuring is measurements of a server's bucket. What they make stays there
+// until Close, so that each of them takes fresh room, as logs do.
+type measuring interface {
+	Measure(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error)
 	Close() error
 }
 
@@ -28,6 +35,7 @@ type remote struct {
 	admin benchAdmin
 
 	conn  *wpd.Client // nil while there is none
+	raw   measuring   // nil while there is none
 	noRaw string      // why the server measures nothing; "": it does
 }
 
@@ -91,6 +99,7 @@ func (r *remote) rawCreates(ctx context.Context, bytes int64, smallFor time.Dura
 		p.took += time.Duration(got.GetElapsedMicros()) * time.Microsecond
 		p.cpu += time.Duration(got.GetCpuMicros()) * time.Microsecond
 		p.bytes += n * rawlimit.ObjectBytesMax
+		p.removed += int64(got.GetRemovedBytes())
 		left -= n
 	}
 	return r.rawSmall(ctx, p, smallFor)
@@ -122,6 +131,7 @@ func (r *remote) rawSmall(ctx context.Context, p *rawPart, d time.Duration) (*ra
 		for _, us := range got.GetCreateMicros() {
 			record(p.small, int64(us)*int64(time.Microsecond))
 		}
+		p.removed += int64(got.GetRemovedBytes())
 		took += max(time.Duration(got.GetElapsedMicros())*time.Microsecond, time.Microsecond)
 		count := p.small.TotalCount()
 		if n = min(int64(float64(d-took)/float64(took)*float64(count)), smallMax-count); count == 0 || n < smallMin {
@@ -137,7 +147,7 @@ func (r *remote) measure(ctx context.Context, bytes int, concurrency, objects in
 	if r.noRaw != "" {
 		return &adminv1.MeasureRawResponse{}, nil
 	}
-	got, err := r.admin.MeasureRaw(ctx, &adminv1.MeasureRawRequest{
+	got, err := r.ask(ctx, &adminv1.MeasureRawRequest{
 		ObjectBytes: uint32(bytes), Concurrency: uint32(concurrency), Objects: uint32(objects),
 	})
 	if errors.Is(err, api.ErrForbidden) {
@@ -148,6 +158,15 @@ func (r *remote) measure(ctx context.Context, bytes int, concurrency, objects in
 		return nil, fmt.Errorf("raw limit, measured by the server: %w", err)
 	}
 	return got, nil
+}
+
+func (r *remote) ask(ctx context.Context, q *adminv1.MeasureRawRequest) (_ *adminv1.MeasureRawResponse, err error) {
+	if r.raw == nil {
+		if r.raw, err = r.admin.MeasureRaw(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r.raw.Measure(ctx, q)
 }
 
 // discard deletes the logs, so that benches leave nothing on a server.
@@ -172,9 +191,12 @@ func (r *remote) discard(ctx context.Context, logs []*wpd.Log) error {
 }
 
 func (r *remote) close(context.Context) error {
-	var err error
-	if r.conn != nil {
-		err = r.conn.Close()
+	var errs []error
+	if r.raw != nil {
+		errs = append(errs, r.raw.Close())
 	}
-	return errors.Join(err, r.admin.Close())
+	if r.conn != nil {
+		errs = append(errs, r.conn.Close())
+	}
+	return errors.Join(append(errs, r.admin.Close())...)
 }

@@ -24,7 +24,9 @@ type fakeServer struct {
 	elapsed func(r *adminv1.MeasureRawRequest) time.Duration
 }
 
-func (f *fakeServer) MeasureRaw(_ context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
+func (f *fakeServer) MeasureRaw(context.Context) (measuring, error) { return f, nil }
+
+func (f *fakeServer) Measure(_ context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
 	f.asked = append(f.asked, r)
 	if f.refuse != nil {
 		return nil, f.refuse

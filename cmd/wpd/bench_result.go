@@ -37,9 +37,10 @@ type benchResult struct {
 	Verified      bool    `json:"verified"`
 	VerifyProblem string  `json:"verify_problem,omitempty"`
 
-	Addr           string    `json:"addr,omitempty"`        // of the server; "": embedded
-	RawMissing     string    `json:"raw_missing,omitempty"` // why there is no raw limit
-	Log            string    `json:"log,omitempty"`         // the first one, if it was left there
+	Addr           string    `json:"addr,omitempty"`              // of the server; "": embedded
+	RawMissing     string    `json:"raw_missing,omitempty"`       // why there is no raw limit
+	RawRemoved     int64     `json:"raw_removed_bytes,omitempty"` // of what a server made for the raw limit, while it still measured: its room may have been used again
+	Log            string    `json:"log,omitempty"`               // the first one, if it was left there
 	Producers      int       `json:"producers"`
 	Rate           float64   `json:"rate,omitempty"`
 	Sync           bool      `json:"sync,omitempty"`
@@ -90,6 +91,7 @@ func (r *benchResult) add(p *part, raw *rawPart) {
 	r.noteLatencies("", p.latency)
 	r.note("client", float64(p.clientCPU)/1e3/float64(max(p.entries, 1)))
 	r.note("server", float64(p.serverCPU)/1e3/float64(max(p.entries, 1)))
+	r.RawRemoved += raw.removed
 	if r.RawMissing = raw.missing; raw.missing == "" {
 		r.note("rawmb", perSecond(float64(raw.bytes)/1e6, raw.took))
 		r.note("rawcpu", float64(raw.cpu)/1e3/(float64(max(raw.bytes, 1))/1e6))
@@ -203,6 +205,9 @@ func (r *benchResult) rawText(ink ink) string {
 	}
 	if r.RawMissing != "" {
 		parts = append(parts, ink.dim("("+r.RawMissing+")"))
+	}
+	if r.RawRemoved > 0 {
+		parts = append(parts, ink.dim("("+sizeText(r.RawRemoved)+" of it were removed meanwhile: their room may have been used again)"))
 	}
 	return strings.Join(parts, "  ")
 }

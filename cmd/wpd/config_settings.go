@@ -62,7 +62,7 @@ func newSettings() *settings {
 	n.Log = n.Log.WithDefaults()
 	n.Log.BufferBytes = 0 // until the others are known
 	n.Limits = n.Limits.WithDefaults()
-	s.rooms = []room{s.nodeRoom(), s.listenRoom(), s.logRoom(), s.writeRoom(), s.readRoom(), s.clientRoom()}
+	s.rooms = []room{s.nodeRoom(), s.listenRoom(), s.clusterRoom(), s.logRoom(), s.writeRoom(), s.readRoom(), s.clientRoom()}
 	for _, r := range s.rooms {
 		for _, k := range r.knobs {
 			k.def = k.value.String()
@@ -110,6 +110,8 @@ func (s *settings) writeRoom() room {
 		{key: "cut_size", value: size(&w.CutBytes, 1<<20, 1024*giB), what: "Bytes after which a segment is cut: its index becomes an object of its own."},
 		{key: "cut_age", value: duration(&w.CutAge, time.Second, 24*time.Hour), what: "Time after which a segment is cut. The next start after a crash has to look at what is not cut."},
 		{key: "cut_fragments", value: count(&w.CutFragments, 1, 1<<20), what: "Fragments after which a segment is cut."},
+		{key: "chains_max", value: count(&w.ChainsMax, 1, 4096), what: "Logs with a chain of their own (`wpd log create --dedicated`) that this node writes at a time; a further one is refused. Each may have a window of fragments in flight."},
+		{key: "chain_idle", value: duration(&w.ChainIdle, time.Second, 365*24*time.Hour), what: "Time without an append after which such a log gives its chain back, until it is used again."},
 		{key: "named_producers_max", value: count(&w.NamedProducersMax, 1, 1<<20), what: "Named producers of one log; they are never dropped, and a new one beyond it is refused."},
 		{key: "anonymous_producers_max", value: count(&w.AnonymousProducersMax, 1, 1<<20), what: "Other producers of one log; each is dropped when idle for 10 minutes."},
 	}}
@@ -142,11 +144,13 @@ func (s *settings) clientRoom() room {
 }
 
 func nodeName(p *string) value {
-	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 	return &textValue{p: p, kind: "name", wants: "1 to 200 of A-Z a-z 0-9 . _ -", check: func(s string) bool {
-		return len(s) >= 1 && len(s) <= 200 && strings.Trim(s, letters) == ""
+		return len(s) >= 1 && len(s) <= 200 && strings.Trim(s, nameLetters) == ""
 	}}
 }
+
+// nameLetters are those of names of nodes and zones.
+const nameLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
 // all yields every knob.
 func (s *settings) all(yield func(*knob) bool) {
@@ -168,6 +172,7 @@ func (s *settings) config() node.Config {
 	if c.HTTPListen == noneWord {
 		c.HTTPListen = ""
 	}
+	c.Cluster = s.cluster()
 	c.Settings = s.effective()
 	return c
 }

@@ -21,15 +21,20 @@ func newDevCommand() *cobra.Command {
 DIR/objects, its own state in DIR/node; without --dir both are in a temporary
 directory, which is removed at exit.
 
+With --nodes N it is a cluster of N nodes, each in a process of its own, whose pids it
+prints: kill one, and see the others take over.
+
 It logs warnings only, says on stderr where it listens, and then "ready". Clients
 may measure the bucket (wpd bench --addr), and ask for the gRPC interface
 (reflection). An interrupt or SIGTERM ends it in good order.`,
 		Example: `  wpd dev
   wpd dev --dir ./wpd-data
+  wpd dev --nodes 3
   wpd dev --listen 127.0.0.1:0 --http-listen none`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd) },
 	}
+	cmd.Flags().IntVar(&d.nodes, "nodes", 1, "how many nodes: 1 to 9; several run in processes of their own, on ports 10 apart")
 	cmd.Flags().StringVar(&d.dir, "dir", "", "directory to keep everything in; it is made if it is not there (default: a temporary one)")
 	d.addFlagsOf(cmd, "listen", "http_listen", "insecure", "log_level", "log_format")
 	return cmd
@@ -38,10 +43,14 @@ may measure the bucket (wpd bench --addr), and ask for the gRPC interface
 // dev is a server for trying things.
 type dev struct {
 	*settings
-	dir string
+	dir   string
+	nodes int
 }
 
 func (d *dev) run(cmd *cobra.Command) (err error) {
+	if d.nodes < 1 || d.nodes > devNodesMax {
+		return usagef(cmd, "--nodes %d; want 1 to %d", d.nodes, devNodesMax)
+	}
 	lost := d.dir == ""
 	if lost {
 		if d.dir, err = os.MkdirTemp("", "wpd-dev-"); err != nil {
@@ -51,6 +60,9 @@ func (d *dev) run(cmd *cobra.Command) (err error) {
 	}
 	if d.dir, err = filepath.Abs(d.dir); err != nil {
 		return err
+	}
+	if d.nodes > 1 {
+		return d.runNodes(cmd, d.nodes)
 	}
 	n := &d.node
 	n.Bucket, n.DataDir = fileURL(filepath.Join(d.dir, "objects")), filepath.Join(d.dir, "node")

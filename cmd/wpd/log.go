@@ -78,6 +78,10 @@ type logJSON struct {
 	ConfigVersion uint64              `json:"config_version"`
 	Generation    fragment.Generation `json:"generation"` // counts the exclusive writers
 	Created       time.Time           `json:"created"`
+	Dedicated     bool                `json:"dedicated"` // has a chain of its own
+	Zone          string              `json:"zone"`      // where its writer had better be; "": anywhere
+	Writer        string              `json:"writer"`    // name of the node that writes it; "": nobody does now
+	Epoch         fragment.Epoch      `json:"epoch"`     // of the chain that it is attached to; 0: none
 	Extents       []extentJSON        `json:"extents"`
 }
 
@@ -93,7 +97,7 @@ func makeLogJSON(info wpd.LogInfo) logJSON {
 	j := logJSON{
 		Name: info.Name, ID: info.ID, FirstLSN: info.First, TailLSN: info.Tail, Bytes: info.Bytes, TrimmedBytes: info.TrimmedBytes,
 		EntryBytesMax: entryBytesMax(info), ConfigVersion: info.ConfigVersion, Generation: info.Generation, Created: info.Created.UTC(),
-		Extents: []extentJSON{},
+		Dedicated: info.Config.Dedicated, Zone: info.Config.Zone, Writer: info.Writer, Epoch: info.Epoch, Extents: []extentJSON{},
 	}
 	for _, x := range info.Extents {
 		j.Extents = append(j.Extents, extentJSON{x.Chain, x.Attachment, x.From, x.To})
@@ -120,19 +124,4 @@ func tellLog(ctx context.Context, cmd *cobra.Command, log *wpd.Log, said string)
 		return err
 	}
 	return printObject(cmd, makeLogJSON(info))
-}
-
-// entryBytesFlag adds --entry-bytes-max.
-func entryBytesFlag(cmd *cobra.Command) *byteSize {
-	b := new(byteSize)
-	cmd.Flags().Var(b, "entry-bytes-max", "most bytes of an entry, with its headers: up to 8MiB (0: 1MiB)")
-	return b
-}
-
-// checkEntryBytes makes sense of --entry-bytes-max.
-func checkEntryBytes(b byteSize) (uint32, error) {
-	if b > fragment.EntryBytesMax {
-		return 0, &wpd.LimitError{What: "--entry-bytes-max", Limit: fragment.EntryBytesMax, Value: uint64(b)}
-	}
-	return uint32(b), nil
 }

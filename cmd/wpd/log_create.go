@@ -16,15 +16,17 @@ func newLogCreateCommand() *cobra.Command {
 		Long: `Make an empty log. It is an error (exit code 4) if there is one of that name.
 -o json prints the new log.`,
 		Example: `  wpd log create orders
-  wpd log create photos --entry-bytes-max 8MiB -o json`,
+  wpd log create photos --entry-bytes-max 8MiB -o json
+  wpd log create clicks --dedicated`,
 	}
-	size := entryBytesFlag(cmd)
+	flags := addLogConfigFlags(cmd)
 	logCommand(cmd, func(ctx context.Context, c *wpd.Client, name string) error {
-		n, err := checkEntryBytes(*size)
-		if err != nil {
+		if err := flags.check(); err != nil {
 			return err
 		}
-		log, err := c.Create(ctx, name, wpd.LogConfig{EntryBytesMax: n})
+		var config wpd.LogConfig
+		flags.apply(cmd, &config)
+		log, err := c.Create(ctx, name, config)
 		if err != nil {
 			return err
 		}
@@ -40,22 +42,22 @@ func newLogSetCommand() *cobra.Command {
 		Short: "Change a log's configuration",
 		Long: `Change a log's configuration; what no flag names stays. Writers keep the limits that
 they were opened with. -o json prints the log as it is then.`,
-		Example: `  wpd log set orders --entry-bytes-max 4MiB`,
+		Example: `  wpd log set orders --entry-bytes-max 4MiB
+  wpd log set orders --dedicated=false`,
 	}
-	size := entryBytesFlag(cmd)
+	flags := addLogConfigFlags(cmd)
 	return logCommand(cmd, func(ctx context.Context, c *wpd.Client, name string) error {
-		if !cmd.Flags().Changed("entry-bytes-max") {
-			return usagef(cmd, "nothing to set; want --entry-bytes-max")
+		if !flags.given(cmd) {
+			return usagef(cmd, "nothing to set; want --entry-bytes-max, --dedicated or --zone")
 		}
-		n, err := checkEntryBytes(*size)
-		if err != nil {
+		if err := flags.check(); err != nil {
 			return err
 		}
 		log, err := findLog(ctx, c, name)
 		if err != nil {
 			return err
 		}
-		if err := log.Configure(ctx, func(config *wpd.LogConfig) { config.EntryBytesMax = n }); err != nil {
+		if err := log.Configure(ctx, func(config *wpd.LogConfig) { flags.apply(cmd, config) }); err != nil {
 			return err
 		}
 		return tellLog(ctx, cmd, log, "changed log "+log.Name())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -96,6 +97,14 @@ func printLog(w io.Writer, ink ink, info wpd.LogInfo) error {
 	if entryBytesMax(info) == fragment.EntryBytesDefault {
 		limit += " (default)"
 	}
+	chain := "shared with other logs"
+	if info.Config.Dedicated {
+		chain = "of its own"
+	}
+	writer := "nobody now"
+	if info.Writer != "" {
+		writer = fmt.Sprintf("%s, chain epoch %d", info.Writer, uint64(info.Epoch))
+	}
 	err := printFields(w, ink, [][2]string{
 		{"name", ink.bold(info.Name)},
 		{"id", strconv.FormatUint(uint64(info.ID), 10)},
@@ -103,6 +112,9 @@ func printLog(w io.Writer, ink ink, info wpd.LogInfo) error {
 		{"entries", countText(uint64(info.Tail - info.First))},
 		{"bytes", bytes},
 		{"entry limit", limit},
+		{"writer", writer},
+		{"chain", chain},
+		{"zone", cmp.Or(info.Config.Zone, "any")},
 		{"generation", strconv.FormatUint(uint64(info.Generation), 10)},
 		{"created", momentText(info.Created)},
 	})

@@ -87,6 +87,7 @@ unknown, 7 data loss, 8 over a limit, 130 interrupted.`,
 	addGroup(root, "Logs and entries", newLogCommand(), newAppendCommand(), newReadCommand(), newTailCommand())
 	addGroup(root, "Servers", newDevCommand(), newServeCommand(), newConfigCommand(),
 		newStatusCommand(), newHealthCommand(), newStatCommand())
+	addGroup(root, "Clusters", newClusterCommand())
 	addGroup(root, "Trying and checking", newDemoCommand(), newBenchCommand(), newVerifyCommand(), newInspectCommand())
 	root.AddCommand(newVersionCommand(), newManCommand(), newDemoIngestCommand())
 	return root

@@ -19,11 +19,13 @@ import (
 
 func newServeCommand() *cobra.Command {
 	s := newSettings()
+	endWithStdin := false
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a server",
 		Long: `Run a server: one node on a bucket and a data directory, for wpd's command line
-and for programs that call wpd.Dial.
+and for programs that call wpd.Dial. With --join, --bootstrap-expect or --bootstrap it
+is one of several, which take over from each other.
 
 Each setting is taken from a flag, or else from a variable (--data-dir is
 WPD_DATA_DIR), or else from the file that --config names (data_dir), or else it
@@ -35,6 +37,7 @@ refused, what was taken is answered, everything is flushed, the chain is sealed.
 A second signal ends it at once; then the next start seals.`,
 		Example: `  wpd serve --bucket file:///var/lib/wpd/objects --data-dir /var/lib/wpd/node
   wpd serve --config /etc/wpd/wpd.yaml --log-format json
+  wpd serve --config /etc/wpd/wpd.yaml --join n1:7072,n2:7072,n3:7072 --bootstrap-expect 3
   WPD_BUCKET='s3://wpd?region=eu-central-1' wpd serve --data-dir /var/lib/wpd/node`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,10 +47,18 @@ A second signal ends it at once; then the next start seals.`,
 			if err := s.complete(cmd); err != nil {
 				return err
 			}
-			return (&service{settings: s, out: cmd.ErrOrStderr()}).run(cmd.Context())
+			ctx := cmd.Context()
+			if endWithStdin {
+				var cancel context.CancelFunc
+				ctx, cancel = untilClosed(ctx, cmd.InOrStdin())
+				defer cancel()
+			}
+			return (&service{settings: s, out: cmd.ErrOrStderr()}).run(ctx)
 		},
 	}
 	s.addFlags(cmd)
+	cmd.Flags().BoolVar(&endWithStdin, "end-with-stdin", false, "stop in good order when standard input ends, as whoever started this may be gone")
+	_ = cmd.Flags().MarkHidden("end-with-stdin") // it is there
 	cmd.SetFlagErrorFunc(s.flagError)
 	return cmd
 }
@@ -80,7 +91,8 @@ func (s *service) run(ctx context.Context) error {
 	limitMemory(c.Log)
 	log := c.Logger
 	log.Info("wpd starts", "version", v.Version, "commit", v.Commit, "node", c.Name,
-		"bucket", blobstore.Redact(c.Bucket), "data_dir", c.DataDir, "listen", c.Listen, "http_listen", c.HTTPListen)
+		"bucket", blobstore.Redact(c.Bucket), "data_dir", c.DataDir, "listen", c.Listen, "http_listen", c.HTTPListen,
+		"raft_listen", c.Cluster.RaftListen, "gossip_listen", c.Cluster.GossipListen)
 	start := time.Now()
 	n, err := node.Open(ctx, c)
 	switch {
@@ -167,8 +179,8 @@ func closeWithin(n *node.Node, timeout time.Duration) error {
 func openAdvice(err error) error {
 	if e, ok := errors.AsType[*node.InsecureError](err); ok {
 		flag := "--listen"
-		if e.Listener == "http" {
-			flag = "--http-listen"
+		if e.Listener != "grpc" {
+			flag = "--" + e.Listener + "-listen"
 		}
 		return advise(&exitError{exitUsage, err}, flag+" 127.0.0.1:PORT; or --insecure, in a network where everybody may do everything")
 	}
@@ -177,7 +189,7 @@ func openAdvice(err error) error {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return advise(&exitError{exitConflict, err}, "stop what listens there, or choose another port: --listen, --http-listen")
+		return advise(&exitError{exitConflict, err}, "stop what listens there, or choose another port: --listen, --http-listen, --raft-listen, --gossip-listen")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return advise(&exitError{exitUsage, err}, "an address of this machine: --listen, --http-listen")
 	}

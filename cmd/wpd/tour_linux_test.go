@@ -18,18 +18,38 @@ import (
 // its own.
 const tourEnv = "WPD_TEST_TOUR"
 
-// TestReadmeTour runs README's tour as it is written. Its ports are fixed, so
-// it gets a network namespace of its own, and all its processes a group that
-// ends with it.
+// TestReadmeTour runs README's tour as it is written.
 func TestReadmeTour(t *testing.T) {
+	out := runReadme(t, "## Run it",
+		"wpd dev", "log create", "wpd append", "wpd tail", "kill -9", "--resume", "wpd read", "wpd verify", "wpd bench")
+	require.Contains(t, out, "2,000,000", "what log show says")
+	require.Contains(t, out, "whole", "what verify says")
+	require.Contains(t, out, "Killed", "the shell saw the node die")
+}
+
+// TestReadmeCluster runs README's cluster part as it is written.
+func TestReadmeCluster(t *testing.T) {
+	out := runReadme(t, "## Run several",
+		"wpd serve", "wpd cluster nodes", "wpd append", "kill -9", "wpd read", "wpd verify")
+	require.Contains(t, out, "leader", "what cluster nodes says")
+	require.Contains(t, out, "Killed", "the shell saw the writer die")
+	require.Contains(t, out, "whole", "what verify says")
+}
+
+// runReadme runs the script below a title of README, which must have some words,
+// and returns what it said. Its ports are fixed, so it gets a network namespace
+// of its own, and all its processes a group that ends with it.
+func runReadme(t *testing.T, title string, must ...string) string {
 	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
-	_, tour, found := strings.Cut(string(readme), "## Run it\n\n```sh\n")
+	_, tour, found := strings.Cut(string(readme), title+"\n")
+	require.True(t, found)
+	_, tour, found = strings.Cut(tour, "```sh\n")
 	require.True(t, found)
 	tour, _, found = strings.Cut(tour, "```")
 	require.True(t, found)
-	for _, must := range []string{"wpd dev", "log create", "wpd append", "wpd tail", "kill -9", "--resume", "wpd read", "wpd verify", "wpd bench"} {
-		require.Contains(t, tour, must)
+	for _, word := range must {
+		require.Contains(t, tour, word)
 	}
 
 	dir := t.TempDir()
@@ -49,15 +69,14 @@ func TestReadmeTour(t *testing.T) {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 	}
+	cmd.WaitDelay = 5 * time.Second // a script that failed leaves nodes behind
 	require.NoError(t, cmd.Start())
 	bound := time.AfterFunc(4*time.Minute, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	err = cmd.Wait()
 	bound.Stop()
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whoever is left
 	require.NoError(t, err, "%s", &out)
-	require.Contains(t, out.String(), "2,000,000", "what log show says")
-	require.Contains(t, out.String(), "whole", "what verify says")
-	require.Contains(t, out.String(), "Killed", "the shell saw the node die")
+	return out.String()
 }
 
 // runTour brings the loopback up and becomes the script.

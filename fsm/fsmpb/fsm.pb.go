@@ -47,6 +47,12 @@ type Command struct {
 	//	*Command_OpenExclusive
 	//	*Command_Trim
 	//	*Command_SetFeature
+	//	*Command_RemoveNode
+	//	*Command_MergeCuts
+	//	*Command_NextIncarnation
+	//	*Command_AdoptChain
+	//	*Command_AdoptLog
+	//	*Command_AdoptExtents
 	Command       isCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -215,6 +221,60 @@ func (x *Command) GetSetFeature() *SetFeature {
 	return nil
 }
 
+func (x *Command) GetRemoveNode() *RemoveNode {
+	if x != nil {
+		if x, ok := x.Command.(*Command_RemoveNode); ok {
+			return x.RemoveNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetMergeCuts() *MergeCuts {
+	if x != nil {
+		if x, ok := x.Command.(*Command_MergeCuts); ok {
+			return x.MergeCuts
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetNextIncarnation() *NextIncarnation {
+	if x != nil {
+		if x, ok := x.Command.(*Command_NextIncarnation); ok {
+			return x.NextIncarnation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAdoptChain() *AdoptChain {
+	if x != nil {
+		if x, ok := x.Command.(*Command_AdoptChain); ok {
+			return x.AdoptChain
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAdoptLog() *AdoptLog {
+	if x != nil {
+		if x, ok := x.Command.(*Command_AdoptLog); ok {
+			return x.AdoptLog
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAdoptExtents() *AdoptExtents {
+	if x != nil {
+		if x, ok := x.Command.(*Command_AdoptExtents); ok {
+			return x.AdoptExtents
+		}
+	}
+	return nil
+}
+
 type isCommand_Command interface {
 	isCommand_Command()
 }
@@ -275,6 +335,30 @@ type Command_SetFeature struct {
 	SetFeature *SetFeature `protobuf:"bytes,14,opt,name=set_feature,json=setFeature,proto3,oneof"`
 }
 
+type Command_RemoveNode struct {
+	RemoveNode *RemoveNode `protobuf:"bytes,15,opt,name=remove_node,json=removeNode,proto3,oneof"`
+}
+
+type Command_MergeCuts struct {
+	MergeCuts *MergeCuts `protobuf:"bytes,16,opt,name=merge_cuts,json=mergeCuts,proto3,oneof"`
+}
+
+type Command_NextIncarnation struct {
+	NextIncarnation *NextIncarnation `protobuf:"bytes,17,opt,name=next_incarnation,json=nextIncarnation,proto3,oneof"`
+}
+
+type Command_AdoptChain struct {
+	AdoptChain *AdoptChain `protobuf:"bytes,18,opt,name=adopt_chain,json=adoptChain,proto3,oneof"`
+}
+
+type Command_AdoptLog struct {
+	AdoptLog *AdoptLog `protobuf:"bytes,19,opt,name=adopt_log,json=adoptLog,proto3,oneof"`
+}
+
+type Command_AdoptExtents struct {
+	AdoptExtents *AdoptExtents `protobuf:"bytes,20,opt,name=adopt_extents,json=adoptExtents,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Command() {}
 
 func (*Command_RegisterBoot) isCommand_Command() {}
@@ -302,6 +386,18 @@ func (*Command_OpenExclusive) isCommand_Command() {}
 func (*Command_Trim) isCommand_Command() {}
 
 func (*Command_SetFeature) isCommand_Command() {}
+
+func (*Command_RemoveNode) isCommand_Command() {}
+
+func (*Command_MergeCuts) isCommand_Command() {}
+
+func (*Command_NextIncarnation) isCommand_Command() {}
+
+func (*Command_AdoptChain) isCommand_Command() {}
+
+func (*Command_AdoptLog) isCommand_Command() {}
+
+func (*Command_AdoptExtents) isCommand_Command() {}
 
 // InitCluster names the cluster, once.
 type InitCluster struct {
@@ -412,11 +508,19 @@ func (x *SetFeature) GetLevel() uint64 {
 // RegisterBoot says that a node has started. Its open chains of earlier boots
 // are being sealed from here on.
 type RegisterBoot struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Identity      string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Boot          uint64                 `protobuf:"varint,3,opt,name=boot,proto3" json:"boot,omitempty"`
-	Nonce         []byte                 `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"` // 16 bytes
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Identity string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Name     string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Boot     uint64                 `protobuf:"varint,3,opt,name=boot,proto3" json:"boot,omitempty"`
+	Nonce    []byte                 `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"` // 16 bytes
+	// Addresses that the node advertises, empty where it does not listen.
+	Grpc          string `protobuf:"bytes,5,opt,name=grpc,proto3" json:"grpc,omitempty"`
+	Http          string `protobuf:"bytes,6,opt,name=http,proto3" json:"http,omitempty"`
+	Raft          string `protobuf:"bytes,7,opt,name=raft,proto3" json:"raft,omitempty"`
+	Gossip        string `protobuf:"bytes,8,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	Zone          string `protobuf:"bytes,9,opt,name=zone,proto3" json:"zone,omitempty"`
+	Version       string `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
+	Feature       uint64 `protobuf:"varint,11,opt,name=feature,proto3" json:"feature,omitempty"` // highest level that its binary knows; 0 means 1
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -479,6 +583,101 @@ func (x *RegisterBoot) GetNonce() []byte {
 	return nil
 }
 
+func (x *RegisterBoot) GetGrpc() string {
+	if x != nil {
+		return x.Grpc
+	}
+	return ""
+}
+
+func (x *RegisterBoot) GetHttp() string {
+	if x != nil {
+		return x.Http
+	}
+	return ""
+}
+
+func (x *RegisterBoot) GetRaft() string {
+	if x != nil {
+		return x.Raft
+	}
+	return ""
+}
+
+func (x *RegisterBoot) GetGossip() string {
+	if x != nil {
+		return x.Gossip
+	}
+	return ""
+}
+
+func (x *RegisterBoot) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *RegisterBoot) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *RegisterBoot) GetFeature() uint64 {
+	if x != nil {
+		return x.Feature
+	}
+	return 0
+}
+
+// RemoveNode keeps an identity out for ever. Its open chains are being sealed
+// from here on.
+type RemoveNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNode) Reset() {
+	*x = RemoveNode{}
+	mi := &file_fsm_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNode) ProtoMessage() {}
+
+func (x *RemoveNode) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNode.ProtoReflect.Descriptor instead.
+func (*RemoveNode) Descriptor() ([]byte, []int) {
+	return file_fsm_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RemoveNode) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
 // GrantChain gives the next chain epoch to one boot of a node.
 type GrantChain struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -486,13 +685,14 @@ type GrantChain struct {
 	Boot          uint64                 `protobuf:"varint,2,opt,name=boot,proto3" json:"boot,omitempty"`
 	Window        uint32                 `protobuf:"varint,3,opt,name=window,proto3" json:"window,omitempty"` // W: fragments in flight at most
 	Kind          uint32                 `protobuf:"varint,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	Log           uint64                 `protobuf:"varint,5,opt,name=log,proto3" json:"log,omitempty"` // the only log that may be attached, 0 if any may
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GrantChain) Reset() {
 	*x = GrantChain{}
-	mi := &file_fsm_proto_msgTypes[4]
+	mi := &file_fsm_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +704,7 @@ func (x *GrantChain) String() string {
 func (*GrantChain) ProtoMessage() {}
 
 func (x *GrantChain) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[4]
+	mi := &file_fsm_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +717,7 @@ func (x *GrantChain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantChain.ProtoReflect.Descriptor instead.
 func (*GrantChain) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{4}
+	return file_fsm_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GrantChain) GetIdentity() string {
@@ -548,6 +748,13 @@ func (x *GrantChain) GetKind() uint32 {
 	return 0
 }
 
+func (x *GrantChain) GetLog() uint64 {
+	if x != nil {
+		return x.Log
+	}
+	return 0
+}
+
 // BeginSeal says that a chain is being sealed, and by whom.
 type BeginSeal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -560,7 +767,7 @@ type BeginSeal struct {
 
 func (x *BeginSeal) Reset() {
 	*x = BeginSeal{}
-	mi := &file_fsm_proto_msgTypes[5]
+	mi := &file_fsm_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -572,7 +779,7 @@ func (x *BeginSeal) String() string {
 func (*BeginSeal) ProtoMessage() {}
 
 func (x *BeginSeal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[5]
+	mi := &file_fsm_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -585,7 +792,7 @@ func (x *BeginSeal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSeal.ProtoReflect.Descriptor instead.
 func (*BeginSeal) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{5}
+	return file_fsm_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BeginSeal) GetEpoch() uint64 {
@@ -622,7 +829,7 @@ type AddCut struct {
 
 func (x *AddCut) Reset() {
 	*x = AddCut{}
-	mi := &file_fsm_proto_msgTypes[6]
+	mi := &file_fsm_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +841,7 @@ func (x *AddCut) String() string {
 func (*AddCut) ProtoMessage() {}
 
 func (x *AddCut) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[6]
+	mi := &file_fsm_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +854,7 @@ func (x *AddCut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddCut.ProtoReflect.Descriptor instead.
 func (*AddCut) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{6}
+	return file_fsm_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AddCut) GetEpoch() uint64 {
@@ -678,6 +885,75 @@ func (x *AddCut) GetIndex() *Ref {
 	return nil
 }
 
+// MergeCuts puts one cut in the place of those that cover [from, to).
+type MergeCuts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	From          uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	Index         *Ref                   `protobuf:"bytes,4,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MergeCuts) Reset() {
+	*x = MergeCuts{}
+	mi := &file_fsm_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MergeCuts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MergeCuts) ProtoMessage() {}
+
+func (x *MergeCuts) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MergeCuts.ProtoReflect.Descriptor instead.
+func (*MergeCuts) Descriptor() ([]byte, []int) {
+	return file_fsm_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *MergeCuts) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *MergeCuts) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *MergeCuts) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *MergeCuts) GetIndex() *Ref {
+	if x != nil {
+		return x.Index
+	}
+	return nil
+}
+
 // Seal ends a chain before fragment "at".
 type Seal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -690,7 +966,7 @@ type Seal struct {
 
 func (x *Seal) Reset() {
 	*x = Seal{}
-	mi := &file_fsm_proto_msgTypes[7]
+	mi := &file_fsm_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +978,7 @@ func (x *Seal) String() string {
 func (*Seal) ProtoMessage() {}
 
 func (x *Seal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[7]
+	mi := &file_fsm_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +991,7 @@ func (x *Seal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seal.ProtoReflect.Descriptor instead.
 func (*Seal) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{7}
+	return file_fsm_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Seal) GetEpoch() uint64 {
@@ -751,7 +1027,7 @@ type Ref struct {
 
 func (x *Ref) Reset() {
 	*x = Ref{}
-	mi := &file_fsm_proto_msgTypes[8]
+	mi := &file_fsm_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +1039,7 @@ func (x *Ref) String() string {
 func (*Ref) ProtoMessage() {}
 
 func (x *Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[8]
+	mi := &file_fsm_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +1052,7 @@ func (x *Ref) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ref.ProtoReflect.Descriptor instead.
 func (*Ref) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{8}
+	return file_fsm_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ref) GetKey() string {
@@ -803,13 +1079,15 @@ func (x *Ref) GetChecksum() uint32 {
 type LogConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	EntryBytesMax uint32                 `protobuf:"varint,1,opt,name=entry_bytes_max,json=entryBytesMax,proto3" json:"entry_bytes_max,omitempty"`
+	Dedicated     bool                   `protobuf:"varint,2,opt,name=dedicated,proto3" json:"dedicated,omitempty"`
+	Zone          string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LogConfig) Reset() {
 	*x = LogConfig{}
-	mi := &file_fsm_proto_msgTypes[9]
+	mi := &file_fsm_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +1099,7 @@ func (x *LogConfig) String() string {
 func (*LogConfig) ProtoMessage() {}
 
 func (x *LogConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[9]
+	mi := &file_fsm_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +1112,7 @@ func (x *LogConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogConfig.ProtoReflect.Descriptor instead.
 func (*LogConfig) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{9}
+	return file_fsm_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LogConfig) GetEntryBytesMax() uint32 {
@@ -842,6 +1120,20 @@ func (x *LogConfig) GetEntryBytesMax() uint32 {
 		return x.EntryBytesMax
 	}
 	return 0
+}
+
+func (x *LogConfig) GetDedicated() bool {
+	if x != nil {
+		return x.Dedicated
+	}
+	return false
+}
+
+func (x *LogConfig) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
 }
 
 type CreateLog struct {
@@ -855,7 +1147,7 @@ type CreateLog struct {
 
 func (x *CreateLog) Reset() {
 	*x = CreateLog{}
-	mi := &file_fsm_proto_msgTypes[10]
+	mi := &file_fsm_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +1159,7 @@ func (x *CreateLog) String() string {
 func (*CreateLog) ProtoMessage() {}
 
 func (x *CreateLog) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[10]
+	mi := &file_fsm_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +1172,7 @@ func (x *CreateLog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateLog.ProtoReflect.Descriptor instead.
 func (*CreateLog) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{10}
+	return file_fsm_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateLog) GetName() string {
@@ -913,7 +1205,7 @@ type DeleteLog struct {
 
 func (x *DeleteLog) Reset() {
 	*x = DeleteLog{}
-	mi := &file_fsm_proto_msgTypes[11]
+	mi := &file_fsm_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1217,7 @@ func (x *DeleteLog) String() string {
 func (*DeleteLog) ProtoMessage() {}
 
 func (x *DeleteLog) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[11]
+	mi := &file_fsm_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1230,7 @@ func (x *DeleteLog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteLog.ProtoReflect.Descriptor instead.
 func (*DeleteLog) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{11}
+	return file_fsm_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteLog) GetLog() uint64 {
@@ -960,7 +1252,7 @@ type ConfigureLog struct {
 
 func (x *ConfigureLog) Reset() {
 	*x = ConfigureLog{}
-	mi := &file_fsm_proto_msgTypes[12]
+	mi := &file_fsm_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1264,7 @@ func (x *ConfigureLog) String() string {
 func (*ConfigureLog) ProtoMessage() {}
 
 func (x *ConfigureLog) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[12]
+	mi := &file_fsm_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1277,7 @@ func (x *ConfigureLog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureLog.ProtoReflect.Descriptor instead.
 func (*ConfigureLog) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{12}
+	return file_fsm_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ConfigureLog) GetLog() uint64 {
@@ -1025,7 +1317,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_fsm_proto_msgTypes[13]
+	mi := &file_fsm_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1329,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[13]
+	mi := &file_fsm_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1342,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{13}
+	return file_fsm_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Attach) GetLog() uint64 {
@@ -1100,7 +1392,7 @@ type Detach struct {
 
 func (x *Detach) Reset() {
 	*x = Detach{}
-	mi := &file_fsm_proto_msgTypes[14]
+	mi := &file_fsm_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1404,7 @@ func (x *Detach) String() string {
 func (*Detach) ProtoMessage() {}
 
 func (x *Detach) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[14]
+	mi := &file_fsm_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1417,7 @@ func (x *Detach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detach.ProtoReflect.Descriptor instead.
 func (*Detach) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{14}
+	return file_fsm_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Detach) GetLog() uint64 {
@@ -1161,7 +1453,7 @@ type OpenExclusive struct {
 
 func (x *OpenExclusive) Reset() {
 	*x = OpenExclusive{}
-	mi := &file_fsm_proto_msgTypes[15]
+	mi := &file_fsm_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1465,7 @@ func (x *OpenExclusive) String() string {
 func (*OpenExclusive) ProtoMessage() {}
 
 func (x *OpenExclusive) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[15]
+	mi := &file_fsm_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1478,7 @@ func (x *OpenExclusive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenExclusive.ProtoReflect.Descriptor instead.
 func (*OpenExclusive) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{15}
+	return file_fsm_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *OpenExclusive) GetLog() uint64 {
@@ -1222,7 +1514,7 @@ type Trim struct {
 
 func (x *Trim) Reset() {
 	*x = Trim{}
-	mi := &file_fsm_proto_msgTypes[16]
+	mi := &file_fsm_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1526,7 @@ func (x *Trim) String() string {
 func (*Trim) ProtoMessage() {}
 
 func (x *Trim) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[16]
+	mi := &file_fsm_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1539,7 @@ func (x *Trim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trim.ProtoReflect.Descriptor instead.
 func (*Trim) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{16}
+	return file_fsm_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Trim) GetLog() uint64 {
@@ -1271,6 +1563,374 @@ func (x *Trim) GetTail() uint64 {
 	return 0
 }
 
+// NextIncarnation begins another life of the metadata, after a restore or a
+// recovery, decided on the incarnation "from".
+type NextIncarnation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	// What is given out from here on lies above these.
+	HighestEpoch      uint64   `protobuf:"varint,2,opt,name=highest_epoch,json=highestEpoch,proto3" json:"highest_epoch,omitempty"`
+	HighestLog        uint64   `protobuf:"varint,3,opt,name=highest_log,json=highestLog,proto3" json:"highest_log,omitempty"`
+	HighestAttachment uint64   `protobuf:"varint,4,opt,name=highest_attachment,json=highestAttachment,proto3" json:"highest_attachment,omitempty"`
+	Members           []string `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"` // identities that stay; all others are removed
+	Sealer            string   `protobuf:"bytes,6,opt,name=sealer,proto3" json:"sealer,omitempty"`   // of all chains that are not sealed
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *NextIncarnation) Reset() {
+	*x = NextIncarnation{}
+	mi := &file_fsm_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NextIncarnation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NextIncarnation) ProtoMessage() {}
+
+func (x *NextIncarnation) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NextIncarnation.ProtoReflect.Descriptor instead.
+func (*NextIncarnation) Descriptor() ([]byte, []int) {
+	return file_fsm_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *NextIncarnation) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *NextIncarnation) GetHighestEpoch() uint64 {
+	if x != nil {
+		return x.HighestEpoch
+	}
+	return 0
+}
+
+func (x *NextIncarnation) GetHighestLog() uint64 {
+	if x != nil {
+		return x.HighestLog
+	}
+	return 0
+}
+
+func (x *NextIncarnation) GetHighestAttachment() uint64 {
+	if x != nil {
+		return x.HighestAttachment
+	}
+	return 0
+}
+
+func (x *NextIncarnation) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *NextIncarnation) GetSealer() string {
+	if x != nil {
+		return x.Sealer
+	}
+	return ""
+}
+
+// AdoptChain puts a chain that the bucket holds into metadata that lack it.
+type AdoptChain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Boot          uint64                 `protobuf:"varint,3,opt,name=boot,proto3" json:"boot,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Window        uint32                 `protobuf:"varint,5,opt,name=window,proto3" json:"window,omitempty"`
+	Kind          uint32                 `protobuf:"varint,6,opt,name=kind,proto3" json:"kind,omitempty"`
+	Log           uint64                 `protobuf:"varint,7,opt,name=log,proto3" json:"log,omitempty"`
+	Sealer        string                 `protobuf:"bytes,8,opt,name=sealer,proto3" json:"sealer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptChain) Reset() {
+	*x = AdoptChain{}
+	mi := &file_fsm_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptChain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptChain) ProtoMessage() {}
+
+func (x *AdoptChain) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptChain.ProtoReflect.Descriptor instead.
+func (*AdoptChain) Descriptor() ([]byte, []int) {
+	return file_fsm_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AdoptChain) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AdoptChain) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AdoptChain) GetBoot() uint64 {
+	if x != nil {
+		return x.Boot
+	}
+	return 0
+}
+
+func (x *AdoptChain) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *AdoptChain) GetWindow() uint32 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *AdoptChain) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *AdoptChain) GetLog() uint64 {
+	if x != nil {
+		return x.Log
+	}
+	return 0
+}
+
+func (x *AdoptChain) GetSealer() string {
+	if x != nil {
+		return x.Sealer
+	}
+	return ""
+}
+
+// AdoptLog puts a log that the bucket holds into metadata that lack it.
+type AdoptLog struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Log           uint64                 `protobuf:"varint,1,opt,name=log,proto3" json:"log,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Config        *LogConfig             `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
+	First         uint64                 `protobuf:"varint,4,opt,name=first,proto3" json:"first,omitempty"` // LSN
+	CreatedMicros int64                  `protobuf:"varint,5,opt,name=created_micros,json=createdMicros,proto3" json:"created_micros,omitempty"`
+	Generation    uint64                 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
+	Extents       []*Extent              `protobuf:"bytes,7,rep,name=extents,proto3" json:"extents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptLog) Reset() {
+	*x = AdoptLog{}
+	mi := &file_fsm_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptLog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptLog) ProtoMessage() {}
+
+func (x *AdoptLog) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptLog.ProtoReflect.Descriptor instead.
+func (*AdoptLog) Descriptor() ([]byte, []int) {
+	return file_fsm_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *AdoptLog) GetLog() uint64 {
+	if x != nil {
+		return x.Log
+	}
+	return 0
+}
+
+func (x *AdoptLog) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AdoptLog) GetConfig() *LogConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *AdoptLog) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *AdoptLog) GetCreatedMicros() int64 {
+	if x != nil {
+		return x.CreatedMicros
+	}
+	return 0
+}
+
+func (x *AdoptLog) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AdoptLog) GetExtents() []*Extent {
+	if x != nil {
+		return x.Extents
+	}
+	return nil
+}
+
+// AdoptExtents puts where the bucket says that a log went on into metadata
+// that know it only up to the attachment "previous".
+type AdoptExtents struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Log      uint64                 `protobuf:"varint,1,opt,name=log,proto3" json:"log,omitempty"`
+	Previous uint64                 `protobuf:"varint,2,opt,name=previous,proto3" json:"previous,omitempty"`
+	Blank    bool                   `protobuf:"varint,3,opt,name=blank,proto3" json:"blank,omitempty"` // of the stay "previous", as in Attach
+	// At least, from here on.
+	First         uint64    `protobuf:"varint,4,opt,name=first,proto3" json:"first,omitempty"` // LSN
+	Generation    uint64    `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	Extents       []*Extent `protobuf:"bytes,6,rep,name=extents,proto3" json:"extents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptExtents) Reset() {
+	*x = AdoptExtents{}
+	mi := &file_fsm_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptExtents) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptExtents) ProtoMessage() {}
+
+func (x *AdoptExtents) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptExtents.ProtoReflect.Descriptor instead.
+func (*AdoptExtents) Descriptor() ([]byte, []int) {
+	return file_fsm_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AdoptExtents) GetLog() uint64 {
+	if x != nil {
+		return x.Log
+	}
+	return 0
+}
+
+func (x *AdoptExtents) GetPrevious() uint64 {
+	if x != nil {
+		return x.Previous
+	}
+	return 0
+}
+
+func (x *AdoptExtents) GetBlank() bool {
+	if x != nil {
+		return x.Blank
+	}
+	return false
+}
+
+func (x *AdoptExtents) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *AdoptExtents) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AdoptExtents) GetExtents() []*Extent {
+	if x != nil {
+		return x.Extents
+	}
+	return nil
+}
+
 // Record is one piece of a snapshot. Records come in this order: head, then
 // nodes by identity, then chains by epoch, each followed by its cuts, then
 // logs by id, each followed by its extents, then end.
@@ -1292,7 +1952,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_proto_msgTypes[17]
+	mi := &file_fsm_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1964,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[17]
+	mi := &file_fsm_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1977,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{17}
+	return file_fsm_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -1451,7 +2111,7 @@ type Head struct {
 
 func (x *Head) Reset() {
 	*x = Head{}
-	mi := &file_fsm_proto_msgTypes[18]
+	mi := &file_fsm_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +2123,7 @@ func (x *Head) String() string {
 func (*Head) ProtoMessage() {}
 
 func (x *Head) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[18]
+	mi := &file_fsm_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +2136,7 @@ func (x *Head) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Head.ProtoReflect.Descriptor instead.
 func (*Head) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{18}
+	return file_fsm_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Head) GetApplied() uint64 {
@@ -1534,13 +2194,21 @@ type Node struct {
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Boot          uint64                 `protobuf:"varint,3,opt,name=boot,proto3" json:"boot,omitempty"`
 	Nonce         []byte                 `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Grpc          string                 `protobuf:"bytes,5,opt,name=grpc,proto3" json:"grpc,omitempty"`
+	Http          string                 `protobuf:"bytes,6,opt,name=http,proto3" json:"http,omitempty"`
+	Raft          string                 `protobuf:"bytes,7,opt,name=raft,proto3" json:"raft,omitempty"`
+	Gossip        string                 `protobuf:"bytes,8,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	Zone          string                 `protobuf:"bytes,9,opt,name=zone,proto3" json:"zone,omitempty"`
+	Version       string                 `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
+	Feature       uint64                 `protobuf:"varint,11,opt,name=feature,proto3" json:"feature,omitempty"`
+	Removed       bool                   `protobuf:"varint,12,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fsm_proto_msgTypes[19]
+	mi := &file_fsm_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +2220,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[19]
+	mi := &file_fsm_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +2233,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{19}
+	return file_fsm_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Node) GetIdentity() string {
@@ -1596,6 +2264,62 @@ func (x *Node) GetNonce() []byte {
 	return nil
 }
 
+func (x *Node) GetGrpc() string {
+	if x != nil {
+		return x.Grpc
+	}
+	return ""
+}
+
+func (x *Node) GetHttp() string {
+	if x != nil {
+		return x.Http
+	}
+	return ""
+}
+
+func (x *Node) GetRaft() string {
+	if x != nil {
+		return x.Raft
+	}
+	return ""
+}
+
+func (x *Node) GetGossip() string {
+	if x != nil {
+		return x.Gossip
+	}
+	return ""
+}
+
+func (x *Node) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *Node) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Node) GetFeature() uint64 {
+	if x != nil {
+		return x.Feature
+	}
+	return 0
+}
+
+func (x *Node) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
 type Chain struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -1609,13 +2333,14 @@ type Chain struct {
 	Sealer        string                 `protobuf:"bytes,9,opt,name=sealer,proto3" json:"sealer,omitempty"`
 	SealAt        uint64                 `protobuf:"varint,10,opt,name=seal_at,json=sealAt,proto3" json:"seal_at,omitempty"`
 	SealIndex     *Ref                   `protobuf:"bytes,11,opt,name=seal_index,json=sealIndex,proto3" json:"seal_index,omitempty"`
+	Log           uint64                 `protobuf:"varint,12,opt,name=log,proto3" json:"log,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Chain) Reset() {
 	*x = Chain{}
-	mi := &file_fsm_proto_msgTypes[20]
+	mi := &file_fsm_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +2352,7 @@ func (x *Chain) String() string {
 func (*Chain) ProtoMessage() {}
 
 func (x *Chain) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[20]
+	mi := &file_fsm_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +2365,7 @@ func (x *Chain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chain.ProtoReflect.Descriptor instead.
 func (*Chain) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{20}
+	return file_fsm_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Chain) GetEpoch() uint64 {
@@ -1720,6 +2445,13 @@ func (x *Chain) GetSealIndex() *Ref {
 	return nil
 }
 
+func (x *Chain) GetLog() uint64 {
+	if x != nil {
+		return x.Log
+	}
+	return 0
+}
+
 type Cut struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
@@ -1731,7 +2463,7 @@ type Cut struct {
 
 func (x *Cut) Reset() {
 	*x = Cut{}
-	mi := &file_fsm_proto_msgTypes[21]
+	mi := &file_fsm_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +2475,7 @@ func (x *Cut) String() string {
 func (*Cut) ProtoMessage() {}
 
 func (x *Cut) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[21]
+	mi := &file_fsm_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +2488,7 @@ func (x *Cut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cut.ProtoReflect.Descriptor instead.
 func (*Cut) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{21}
+	return file_fsm_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Cut) GetFrom() uint64 {
@@ -1796,7 +2528,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_fsm_proto_msgTypes[22]
+	mi := &file_fsm_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +2540,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[22]
+	mi := &file_fsm_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +2553,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{22}
+	return file_fsm_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Log) GetId() uint64 {
@@ -1893,7 +2625,7 @@ type Extent struct {
 
 func (x *Extent) Reset() {
 	*x = Extent{}
-	mi := &file_fsm_proto_msgTypes[23]
+	mi := &file_fsm_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1905,7 +2637,7 @@ func (x *Extent) String() string {
 func (*Extent) ProtoMessage() {}
 
 func (x *Extent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[23]
+	mi := &file_fsm_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +2650,7 @@ func (x *Extent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Extent.ProtoReflect.Descriptor instead.
 func (*Extent) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{23}
+	return file_fsm_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Extent) GetEpoch() uint64 {
@@ -1966,7 +2698,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_fsm_proto_msgTypes[24]
+	mi := &file_fsm_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2710,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_proto_msgTypes[24]
+	mi := &file_fsm_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2723,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_fsm_proto_rawDescGZIP(), []int{24}
+	return file_fsm_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -2006,7 +2738,7 @@ var File_fsm_proto protoreflect.FileDescriptor
 const file_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\tfsm.proto\x12\n" +
-	"wpd.fsm.v1\"\x91\x06\n" +
+	"wpd.fsm.v1\"\xff\b\n" +
 	"\aCommand\x12<\n" +
 	"\finit_cluster\x18\x01 \x01(\v2\x17.wpd.fsm.v1.InitClusterH\x00R\vinitCluster\x12?\n" +
 	"\rregister_boot\x18\x02 \x01(\v2\x18.wpd.fsm.v1.RegisterBootH\x00R\fregisterBoot\x129\n" +
@@ -2027,7 +2759,16 @@ const file_fsm_proto_rawDesc = "" +
 	"\x0eopen_exclusive\x18\f \x01(\v2\x19.wpd.fsm.v1.OpenExclusiveH\x00R\ropenExclusive\x12&\n" +
 	"\x04trim\x18\r \x01(\v2\x10.wpd.fsm.v1.TrimH\x00R\x04trim\x129\n" +
 	"\vset_feature\x18\x0e \x01(\v2\x16.wpd.fsm.v1.SetFeatureH\x00R\n" +
-	"setFeatureB\t\n" +
+	"setFeature\x129\n" +
+	"\vremove_node\x18\x0f \x01(\v2\x16.wpd.fsm.v1.RemoveNodeH\x00R\n" +
+	"removeNode\x126\n" +
+	"\n" +
+	"merge_cuts\x18\x10 \x01(\v2\x15.wpd.fsm.v1.MergeCutsH\x00R\tmergeCuts\x12H\n" +
+	"\x10next_incarnation\x18\x11 \x01(\v2\x1b.wpd.fsm.v1.NextIncarnationH\x00R\x0fnextIncarnation\x129\n" +
+	"\vadopt_chain\x18\x12 \x01(\v2\x16.wpd.fsm.v1.AdoptChainH\x00R\n" +
+	"adoptChain\x123\n" +
+	"\tadopt_log\x18\x13 \x01(\v2\x14.wpd.fsm.v1.AdoptLogH\x00R\badoptLog\x12?\n" +
+	"\radopt_extents\x18\x14 \x01(\v2\x18.wpd.fsm.v1.AdoptExtentsH\x00R\fadoptExtentsB\t\n" +
 	"\acommand\"A\n" +
 	"\vInitCluster\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x12\x18\n" +
@@ -2035,23 +2776,40 @@ const file_fsm_proto_rawDesc = "" +
 	"\n" +
 	"SetFeature\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x14\n" +
-	"\x05level\x18\x02 \x01(\x04R\x05level\"h\n" +
+	"\x05level\x18\x02 \x01(\x04R\x05level\"\x84\x02\n" +
 	"\fRegisterBoot\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\tR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04boot\x18\x03 \x01(\x04R\x04boot\x12\x14\n" +
-	"\x05nonce\x18\x04 \x01(\fR\x05nonce\"h\n" +
+	"\x05nonce\x18\x04 \x01(\fR\x05nonce\x12\x12\n" +
+	"\x04grpc\x18\x05 \x01(\tR\x04grpc\x12\x12\n" +
+	"\x04http\x18\x06 \x01(\tR\x04http\x12\x12\n" +
+	"\x04raft\x18\a \x01(\tR\x04raft\x12\x16\n" +
+	"\x06gossip\x18\b \x01(\tR\x06gossip\x12\x12\n" +
+	"\x04zone\x18\t \x01(\tR\x04zone\x12\x18\n" +
+	"\aversion\x18\n" +
+	" \x01(\tR\aversion\x12\x18\n" +
+	"\afeature\x18\v \x01(\x04R\afeature\"(\n" +
+	"\n" +
+	"RemoveNode\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\tR\bidentity\"z\n" +
 	"\n" +
 	"GrantChain\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\tR\bidentity\x12\x12\n" +
 	"\x04boot\x18\x02 \x01(\x04R\x04boot\x12\x16\n" +
 	"\x06window\x18\x03 \x01(\rR\x06window\x12\x12\n" +
-	"\x04kind\x18\x04 \x01(\rR\x04kind\"\\\n" +
+	"\x04kind\x18\x04 \x01(\rR\x04kind\x12\x10\n" +
+	"\x03log\x18\x05 \x01(\x04R\x03log\"\\\n" +
 	"\tBeginSeal\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12!\n" +
 	"\fdurable_hint\x18\x02 \x01(\x04R\vdurableHint\x12\x16\n" +
 	"\x06sealer\x18\x03 \x01(\tR\x06sealer\"i\n" +
 	"\x06AddCut\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\x04R\x02to\x12%\n" +
+	"\x05index\x18\x04 \x01(\v2\x0f.wpd.fsm.v1.RefR\x05index\"l\n" +
+	"\tMergeCuts\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12%\n" +
@@ -2063,9 +2821,11 @@ const file_fsm_proto_rawDesc = "" +
 	"\x03Ref\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1a\n" +
-	"\bchecksum\x18\x03 \x01(\rR\bchecksum\"3\n" +
+	"\bchecksum\x18\x03 \x01(\rR\bchecksum\"e\n" +
 	"\tLogConfig\x12&\n" +
-	"\x0fentry_bytes_max\x18\x01 \x01(\rR\rentryBytesMax\"u\n" +
+	"\x0fentry_bytes_max\x18\x01 \x01(\rR\rentryBytesMax\x12\x1c\n" +
+	"\tdedicated\x18\x02 \x01(\bR\tdedicated\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\"u\n" +
 	"\tCreateLog\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x06config\x18\x02 \x01(\v2\x15.wpd.fsm.v1.LogConfigR\x06config\x12%\n" +
@@ -2099,7 +2859,44 @@ const file_fsm_proto_rawDesc = "" +
 	"\x04Trim\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\x04R\x03log\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\x04R\x06before\x12\x12\n" +
-	"\x04tail\x18\x03 \x01(\x04R\x04tail\"\xaa\x02\n" +
+	"\x04tail\x18\x03 \x01(\x04R\x04tail\"\xcc\x01\n" +
+	"\x0fNextIncarnation\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12#\n" +
+	"\rhighest_epoch\x18\x02 \x01(\x04R\fhighestEpoch\x12\x1f\n" +
+	"\vhighest_log\x18\x03 \x01(\x04R\n" +
+	"highestLog\x12-\n" +
+	"\x12highest_attachment\x18\x04 \x01(\x04R\x11highestAttachment\x12\x18\n" +
+	"\amembers\x18\x05 \x03(\tR\amembers\x12\x16\n" +
+	"\x06sealer\x18\x06 \x01(\tR\x06sealer\"\xc2\x01\n" +
+	"\n" +
+	"AdoptChain\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
+	"\x04boot\x18\x03 \x01(\x04R\x04boot\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x16\n" +
+	"\x06window\x18\x05 \x01(\rR\x06window\x12\x12\n" +
+	"\x04kind\x18\x06 \x01(\rR\x04kind\x12\x10\n" +
+	"\x03log\x18\a \x01(\x04R\x03log\x12\x16\n" +
+	"\x06sealer\x18\b \x01(\tR\x06sealer\"\xea\x01\n" +
+	"\bAdoptLog\x12\x10\n" +
+	"\x03log\x18\x01 \x01(\x04R\x03log\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12-\n" +
+	"\x06config\x18\x03 \x01(\v2\x15.wpd.fsm.v1.LogConfigR\x06config\x12\x14\n" +
+	"\x05first\x18\x04 \x01(\x04R\x05first\x12%\n" +
+	"\x0ecreated_micros\x18\x05 \x01(\x03R\rcreatedMicros\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x06 \x01(\x04R\n" +
+	"generation\x12,\n" +
+	"\aextents\x18\a \x03(\v2\x12.wpd.fsm.v1.ExtentR\aextents\"\xb6\x01\n" +
+	"\fAdoptExtents\x12\x10\n" +
+	"\x03log\x18\x01 \x01(\x04R\x03log\x12\x1a\n" +
+	"\bprevious\x18\x02 \x01(\x04R\bprevious\x12\x14\n" +
+	"\x05blank\x18\x03 \x01(\bR\x05blank\x12\x14\n" +
+	"\x05first\x18\x04 \x01(\x04R\x05first\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\x04R\n" +
+	"generation\x12,\n" +
+	"\aextents\x18\x06 \x03(\v2\x12.wpd.fsm.v1.ExtentR\aextents\"\xaa\x02\n" +
 	"\x06Record\x12&\n" +
 	"\x04head\x18\x01 \x01(\v2\x10.wpd.fsm.v1.HeadH\x00R\x04head\x12&\n" +
 	"\x04node\x18\x02 \x01(\v2\x10.wpd.fsm.v1.NodeH\x00R\x04node\x12)\n" +
@@ -2117,12 +2914,21 @@ const file_fsm_proto_rawDesc = "" +
 	"\rhighest_epoch\x18\x05 \x01(\x04R\fhighestEpoch\x12\x1f\n" +
 	"\vhighest_log\x18\x06 \x01(\x04R\n" +
 	"highestLog\x12-\n" +
-	"\x12highest_attachment\x18\a \x01(\x04R\x11highestAttachment\"`\n" +
+	"\x12highest_attachment\x18\a \x01(\x04R\x11highestAttachment\"\x96\x02\n" +
 	"\x04Node\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\tR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04boot\x18\x03 \x01(\x04R\x04boot\x12\x14\n" +
-	"\x05nonce\x18\x04 \x01(\fR\x05nonce\"\xad\x02\n" +
+	"\x05nonce\x18\x04 \x01(\fR\x05nonce\x12\x12\n" +
+	"\x04grpc\x18\x05 \x01(\tR\x04grpc\x12\x12\n" +
+	"\x04http\x18\x06 \x01(\tR\x04http\x12\x12\n" +
+	"\x04raft\x18\a \x01(\tR\x04raft\x12\x16\n" +
+	"\x06gossip\x18\b \x01(\tR\x06gossip\x12\x12\n" +
+	"\x04zone\x18\t \x01(\tR\x04zone\x12\x18\n" +
+	"\aversion\x18\n" +
+	" \x01(\tR\aversion\x12\x18\n" +
+	"\afeature\x18\v \x01(\x04R\afeature\x12\x18\n" +
+	"\aremoved\x18\f \x01(\bR\aremoved\"\xbf\x02\n" +
 	"\x05Chain\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
@@ -2136,7 +2942,8 @@ const file_fsm_proto_rawDesc = "" +
 	"\aseal_at\x18\n" +
 	" \x01(\x04R\x06sealAt\x12.\n" +
 	"\n" +
-	"seal_index\x18\v \x01(\v2\x0f.wpd.fsm.v1.RefR\tsealIndex\"P\n" +
+	"seal_index\x18\v \x01(\v2\x0f.wpd.fsm.v1.RefR\tsealIndex\x12\x10\n" +
+	"\x03log\x18\f \x01(\x04R\x03log\"P\n" +
 	"\x03Cut\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12%\n" +
@@ -2177,68 +2984,84 @@ func file_fsm_proto_rawDescGZIP() []byte {
 	return file_fsm_proto_rawDescData
 }
 
-var file_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_fsm_proto_goTypes = []any{
-	(*Command)(nil),       // 0: wpd.fsm.v1.Command
-	(*InitCluster)(nil),   // 1: wpd.fsm.v1.InitCluster
-	(*SetFeature)(nil),    // 2: wpd.fsm.v1.SetFeature
-	(*RegisterBoot)(nil),  // 3: wpd.fsm.v1.RegisterBoot
-	(*GrantChain)(nil),    // 4: wpd.fsm.v1.GrantChain
-	(*BeginSeal)(nil),     // 5: wpd.fsm.v1.BeginSeal
-	(*AddCut)(nil),        // 6: wpd.fsm.v1.AddCut
-	(*Seal)(nil),          // 7: wpd.fsm.v1.Seal
-	(*Ref)(nil),           // 8: wpd.fsm.v1.Ref
-	(*LogConfig)(nil),     // 9: wpd.fsm.v1.LogConfig
-	(*CreateLog)(nil),     // 10: wpd.fsm.v1.CreateLog
-	(*DeleteLog)(nil),     // 11: wpd.fsm.v1.DeleteLog
-	(*ConfigureLog)(nil),  // 12: wpd.fsm.v1.ConfigureLog
-	(*Attach)(nil),        // 13: wpd.fsm.v1.Attach
-	(*Detach)(nil),        // 14: wpd.fsm.v1.Detach
-	(*OpenExclusive)(nil), // 15: wpd.fsm.v1.OpenExclusive
-	(*Trim)(nil),          // 16: wpd.fsm.v1.Trim
-	(*Record)(nil),        // 17: wpd.fsm.v1.Record
-	(*Head)(nil),          // 18: wpd.fsm.v1.Head
-	(*Node)(nil),          // 19: wpd.fsm.v1.Node
-	(*Chain)(nil),         // 20: wpd.fsm.v1.Chain
-	(*Cut)(nil),           // 21: wpd.fsm.v1.Cut
-	(*Log)(nil),           // 22: wpd.fsm.v1.Log
-	(*Extent)(nil),        // 23: wpd.fsm.v1.Extent
-	(*End)(nil),           // 24: wpd.fsm.v1.End
+	(*Command)(nil),         // 0: wpd.fsm.v1.Command
+	(*InitCluster)(nil),     // 1: wpd.fsm.v1.InitCluster
+	(*SetFeature)(nil),      // 2: wpd.fsm.v1.SetFeature
+	(*RegisterBoot)(nil),    // 3: wpd.fsm.v1.RegisterBoot
+	(*RemoveNode)(nil),      // 4: wpd.fsm.v1.RemoveNode
+	(*GrantChain)(nil),      // 5: wpd.fsm.v1.GrantChain
+	(*BeginSeal)(nil),       // 6: wpd.fsm.v1.BeginSeal
+	(*AddCut)(nil),          // 7: wpd.fsm.v1.AddCut
+	(*MergeCuts)(nil),       // 8: wpd.fsm.v1.MergeCuts
+	(*Seal)(nil),            // 9: wpd.fsm.v1.Seal
+	(*Ref)(nil),             // 10: wpd.fsm.v1.Ref
+	(*LogConfig)(nil),       // 11: wpd.fsm.v1.LogConfig
+	(*CreateLog)(nil),       // 12: wpd.fsm.v1.CreateLog
+	(*DeleteLog)(nil),       // 13: wpd.fsm.v1.DeleteLog
+	(*ConfigureLog)(nil),    // 14: wpd.fsm.v1.ConfigureLog
+	(*Attach)(nil),          // 15: wpd.fsm.v1.Attach
+	(*Detach)(nil),          // 16: wpd.fsm.v1.Detach
+	(*OpenExclusive)(nil),   // 17: wpd.fsm.v1.OpenExclusive
+	(*Trim)(nil),            // 18: wpd.fsm.v1.Trim
+	(*NextIncarnation)(nil), // 19: wpd.fsm.v1.NextIncarnation
+	(*AdoptChain)(nil),      // 20: wpd.fsm.v1.AdoptChain
+	(*AdoptLog)(nil),        // 21: wpd.fsm.v1.AdoptLog
+	(*AdoptExtents)(nil),    // 22: wpd.fsm.v1.AdoptExtents
+	(*Record)(nil),          // 23: wpd.fsm.v1.Record
+	(*Head)(nil),            // 24: wpd.fsm.v1.Head
+	(*Node)(nil),            // 25: wpd.fsm.v1.Node
+	(*Chain)(nil),           // 26: wpd.fsm.v1.Chain
+	(*Cut)(nil),             // 27: wpd.fsm.v1.Cut
+	(*Log)(nil),             // 28: wpd.fsm.v1.Log
+	(*Extent)(nil),          // 29: wpd.fsm.v1.Extent
+	(*End)(nil),             // 30: wpd.fsm.v1.End
 }
 var file_fsm_proto_depIdxs = []int32{
 	1,  // 0: wpd.fsm.v1.Command.init_cluster:type_name -> wpd.fsm.v1.InitCluster
 	3,  // 1: wpd.fsm.v1.Command.register_boot:type_name -> wpd.fsm.v1.RegisterBoot
-	4,  // 2: wpd.fsm.v1.Command.grant_chain:type_name -> wpd.fsm.v1.GrantChain
-	5,  // 3: wpd.fsm.v1.Command.begin_seal:type_name -> wpd.fsm.v1.BeginSeal
-	6,  // 4: wpd.fsm.v1.Command.add_cut:type_name -> wpd.fsm.v1.AddCut
-	7,  // 5: wpd.fsm.v1.Command.seal:type_name -> wpd.fsm.v1.Seal
-	10, // 6: wpd.fsm.v1.Command.create_log:type_name -> wpd.fsm.v1.CreateLog
-	11, // 7: wpd.fsm.v1.Command.delete_log:type_name -> wpd.fsm.v1.DeleteLog
-	12, // 8: wpd.fsm.v1.Command.configure_log:type_name -> wpd.fsm.v1.ConfigureLog
-	13, // 9: wpd.fsm.v1.Command.attach:type_name -> wpd.fsm.v1.Attach
-	14, // 10: wpd.fsm.v1.Command.detach:type_name -> wpd.fsm.v1.Detach
-	15, // 11: wpd.fsm.v1.Command.open_exclusive:type_name -> wpd.fsm.v1.OpenExclusive
-	16, // 12: wpd.fsm.v1.Command.trim:type_name -> wpd.fsm.v1.Trim
+	5,  // 2: wpd.fsm.v1.Command.grant_chain:type_name -> wpd.fsm.v1.GrantChain
+	6,  // 3: wpd.fsm.v1.Command.begin_seal:type_name -> wpd.fsm.v1.BeginSeal
+	7,  // 4: wpd.fsm.v1.Command.add_cut:type_name -> wpd.fsm.v1.AddCut
+	9,  // 5: wpd.fsm.v1.Command.seal:type_name -> wpd.fsm.v1.Seal
+	12, // 6: wpd.fsm.v1.Command.create_log:type_name -> wpd.fsm.v1.CreateLog
+	13, // 7: wpd.fsm.v1.Command.delete_log:type_name -> wpd.fsm.v1.DeleteLog
+	14, // 8: wpd.fsm.v1.Command.configure_log:type_name -> wpd.fsm.v1.ConfigureLog
+	15, // 9: wpd.fsm.v1.Command.attach:type_name -> wpd.fsm.v1.Attach
+	16, // 10: wpd.fsm.v1.Command.detach:type_name -> wpd.fsm.v1.Detach
+	17, // 11: wpd.fsm.v1.Command.open_exclusive:type_name -> wpd.fsm.v1.OpenExclusive
+	18, // 12: wpd.fsm.v1.Command.trim:type_name -> wpd.fsm.v1.Trim
 	2,  // 13: wpd.fsm.v1.Command.set_feature:type_name -> wpd.fsm.v1.SetFeature
-	8,  // 14: wpd.fsm.v1.AddCut.index:type_name -> wpd.fsm.v1.Ref
-	8,  // 15: wpd.fsm.v1.Seal.index:type_name -> wpd.fsm.v1.Ref
-	9,  // 16: wpd.fsm.v1.CreateLog.config:type_name -> wpd.fsm.v1.LogConfig
-	9,  // 17: wpd.fsm.v1.ConfigureLog.config:type_name -> wpd.fsm.v1.LogConfig
-	18, // 18: wpd.fsm.v1.Record.head:type_name -> wpd.fsm.v1.Head
-	19, // 19: wpd.fsm.v1.Record.node:type_name -> wpd.fsm.v1.Node
-	20, // 20: wpd.fsm.v1.Record.chain:type_name -> wpd.fsm.v1.Chain
-	21, // 21: wpd.fsm.v1.Record.cut:type_name -> wpd.fsm.v1.Cut
-	22, // 22: wpd.fsm.v1.Record.log:type_name -> wpd.fsm.v1.Log
-	23, // 23: wpd.fsm.v1.Record.extent:type_name -> wpd.fsm.v1.Extent
-	24, // 24: wpd.fsm.v1.Record.end:type_name -> wpd.fsm.v1.End
-	8,  // 25: wpd.fsm.v1.Chain.seal_index:type_name -> wpd.fsm.v1.Ref
-	8,  // 26: wpd.fsm.v1.Cut.index:type_name -> wpd.fsm.v1.Ref
-	9,  // 27: wpd.fsm.v1.Log.config:type_name -> wpd.fsm.v1.LogConfig
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	4,  // 14: wpd.fsm.v1.Command.remove_node:type_name -> wpd.fsm.v1.RemoveNode
+	8,  // 15: wpd.fsm.v1.Command.merge_cuts:type_name -> wpd.fsm.v1.MergeCuts
+	19, // 16: wpd.fsm.v1.Command.next_incarnation:type_name -> wpd.fsm.v1.NextIncarnation
+	20, // 17: wpd.fsm.v1.Command.adopt_chain:type_name -> wpd.fsm.v1.AdoptChain
+	21, // 18: wpd.fsm.v1.Command.adopt_log:type_name -> wpd.fsm.v1.AdoptLog
+	22, // 19: wpd.fsm.v1.Command.adopt_extents:type_name -> wpd.fsm.v1.AdoptExtents
+	10, // 20: wpd.fsm.v1.AddCut.index:type_name -> wpd.fsm.v1.Ref
+	10, // 21: wpd.fsm.v1.MergeCuts.index:type_name -> wpd.fsm.v1.Ref
+	10, // 22: wpd.fsm.v1.Seal.index:type_name -> wpd.fsm.v1.Ref
+	11, // 23: wpd.fsm.v1.CreateLog.config:type_name -> wpd.fsm.v1.LogConfig
+	11, // 24: wpd.fsm.v1.ConfigureLog.config:type_name -> wpd.fsm.v1.LogConfig
+	11, // 25: wpd.fsm.v1.AdoptLog.config:type_name -> wpd.fsm.v1.LogConfig
+	29, // 26: wpd.fsm.v1.AdoptLog.extents:type_name -> wpd.fsm.v1.Extent
+	29, // 27: wpd.fsm.v1.AdoptExtents.extents:type_name -> wpd.fsm.v1.Extent
+	24, // 28: wpd.fsm.v1.Record.head:type_name -> wpd.fsm.v1.Head
+	25, // 29: wpd.fsm.v1.Record.node:type_name -> wpd.fsm.v1.Node
+	26, // 30: wpd.fsm.v1.Record.chain:type_name -> wpd.fsm.v1.Chain
+	27, // 31: wpd.fsm.v1.Record.cut:type_name -> wpd.fsm.v1.Cut
+	28, // 32: wpd.fsm.v1.Record.log:type_name -> wpd.fsm.v1.Log
+	29, // 33: wpd.fsm.v1.Record.extent:type_name -> wpd.fsm.v1.Extent
+	30, // 34: wpd.fsm.v1.Record.end:type_name -> wpd.fsm.v1.End
+	10, // 35: wpd.fsm.v1.Chain.seal_index:type_name -> wpd.fsm.v1.Ref
+	10, // 36: wpd.fsm.v1.Cut.index:type_name -> wpd.fsm.v1.Ref
+	11, // 37: wpd.fsm.v1.Log.config:type_name -> wpd.fsm.v1.LogConfig
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_fsm_proto_init() }
@@ -2261,8 +3084,14 @@ func file_fsm_proto_init() {
 		(*Command_OpenExclusive)(nil),
 		(*Command_Trim)(nil),
 		(*Command_SetFeature)(nil),
+		(*Command_RemoveNode)(nil),
+		(*Command_MergeCuts)(nil),
+		(*Command_NextIncarnation)(nil),
+		(*Command_AdoptChain)(nil),
+		(*Command_AdoptLog)(nil),
+		(*Command_AdoptExtents)(nil),
 	}
-	file_fsm_proto_msgTypes[17].OneofWrappers = []any{
+	file_fsm_proto_msgTypes[23].OneofWrappers = []any{
 		(*Record_Head)(nil),
 		(*Record_Node)(nil),
 		(*Record_Chain)(nil),
@@ -2277,7 +3106,7 @@ func file_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_proto_rawDesc), len(file_fsm_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -32,7 +32,7 @@ type Admin struct {
 
 // DialAdmin connects to a node as Dial does.
 func DialAdmin(ctx context.Context, c Config) (*Admin, error) {
-	p, err := dial(ctx, c)
+	p, err := dial(ctx, c, false)
 	if err != nil {
 		return nil, err
 	}
@@ -84,12 +84,6 @@ func (a *Admin) Config(ctx context.Context) ([]*adminv1.Setting, error) {
 func (a *Admin) SetLogLevel(ctx context.Context, level string) (previous string, err error) {
 	r, err := askAdmin(ctx, a, changes, &adminv1.SetLogLevelRequest{Level: level}, adminv1.AdminServiceClient.SetLogLevel)
 	return r.GetPrevious(), err
-}
-
-// MeasureRaw measures what the node's bucket can do. Errors: ErrForbidden,
-// ErrInvalid.
-func (a *Admin) MeasureRaw(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
-	return askAdmin(ctx, a, changes, r, adminv1.AdminServiceClient.MeasureRaw)
 }
 
 // WatchStats gives the node's counters now and at each interval, 100 ms to an
@@ -155,12 +149,17 @@ func (a *Admin) Verify(ctx context.Context, progress func(objects, bytes uint64)
 // receive makes a call that is answered by a stream, and passes on what comes
 // until the end, or until take returns an error; io.EOF only ends it.
 func receive[Q, M any](ctx context.Context, a *Admin, q Q, call func(adminv1.AdminServiceClient, context.Context, Q, ...grpc.CallOption) (grpc.ServerStreamingClient[M], error), take func(*M) error) error {
+	return receiveFrom(ctx, a, q, func(c *conn) adminv1.AdminServiceClient { return c.admin }, call, take)
+}
+
+// receiveFrom is receive, from any service of a node.
+func receiveFrom[C, Q, M any](ctx context.Context, a *Admin, q Q, of func(*conn) C, call func(C, context.Context, Q, ...grpc.CallOption) (grpc.ServerStreamingClient[M], error), take func(*M) error) error {
 	// The options of a call are not for a stream that is left before its end:
 	// they are set when gRPC notices that, which nobody waits for.
 	_, err := a.pool.once(ctx, harmless, func(ctx context.Context, c *conn, _ ...grpc.CallOption) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		s, err := call(c.admin, ctx, q)
+		s, err := call(of(c), ctx, q)
 		for err == nil {
 			var m *M
 			if m, err = s.Recv(); err == nil {

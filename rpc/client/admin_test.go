@@ -2,6 +2,9 @@ package client_test
 
 import (
 	"context"
+	"errors"
+	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,8 +23,9 @@ type admin struct {
 	adminv1.UnimplementedAdminServiceServer
 	fake
 
-	object []*adminv1.ReadObjectResponse
-	report []byte
+	object  []*adminv1.ReadObjectResponse
+	report  []byte
+	cleaned atomic.Bool // by MeasureRaw
 }
 
 func (a *admin) serveAdmin(t *testing.T) *client.Admin {
@@ -82,8 +86,73 @@ func (a *admin) Verify(_ *adminv1.VerifyRequest, s grpc.ServerStreamingServer[ad
 	return s.Send(&adminv1.VerifyResponse{Kind: &adminv1.VerifyResponse_Report{Report: a.report}})
 }
 
-func (a *admin) MeasureRaw(context.Context, *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
-	return nil, rpc.Status(api.ErrForbidden)
+// MeasureRaw answers with how many requests there were; one for no objects is
+// forbidden, one for two takes for ever. At the end it takes a moment to clean
+// up.
+func (a *admin) MeasureRaw(s grpc.BidiStreamingServer[adminv1.MeasureRawRequest, adminv1.MeasureRawResponse]) error {
+	defer func() {
+		time.Sleep(10 * time.Millisecond)
+		a.cleaned.Store(true)
+	}()
+	for i := uint64(1); ; i++ {
+		r, err := s.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case r.Objects == 0:
+			return rpc.Status(api.ErrForbidden)
+		case r.Objects == 2:
+			_, _ = s.Recv()
+			return nil
+		}
+		if err := s.Send(&adminv1.MeasureRawResponse{ElapsedMicros: i}); err != nil {
+			return err
+		}
+	}
+}
+
+// What was made to measure is removed when Close returns, however it came to
+// that; where nobody can say so, Close does not.
+func TestMeasureRaw(t *testing.T) {
+	a := &admin{}
+	c := a.serveAdmin(t)
+	m, err := c.MeasureRaw(t.Context())
+	require.NoError(t, err)
+	for i := range uint64(3) {
+		r, err := m.Measure(t.Context(), &adminv1.MeasureRawRequest{Objects: 1})
+		require.NoError(t, err)
+		require.Equal(t, i+1, r.ElapsedMicros)
+	}
+	require.False(t, a.cleaned.Load())
+	require.NoError(t, m.Close())
+	require.True(t, a.cleaned.Swap(false))
+
+	m, err = c.MeasureRaw(t.Context())
+	require.NoError(t, err)
+	_, err = m.Measure(t.Context(), &adminv1.MeasureRawRequest{})
+	require.ErrorIs(t, err, api.ErrForbidden)
+	require.NoError(t, m.Close())
+
+	m, err = c.MeasureRaw(t.Context())
+	require.NoError(t, err)
+	a.cleaned.Store(false)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = m.Measure(ctx, &adminv1.MeasureRawRequest{Objects: 2})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, m.Close())
+	require.True(t, a.cleaned.Load())
+
+	m, err = c.MeasureRaw(t.Context())
+	require.NoError(t, err)
+	_, err = m.Measure(t.Context(), &adminv1.MeasureRawRequest{Objects: 1})
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	require.ErrorIs(t, m.Close(), api.ErrUncertain)
+	_, err = c.MeasureRaw(t.Context())
+	require.ErrorIs(t, err, api.ErrClosed)
 }
 
 func TestAdmin(t *testing.T) {
@@ -103,8 +172,6 @@ func TestAdmin(t *testing.T) {
 	require.Equal(t, "info", previous)
 	_, err = c.SetLogLevel(t.Context(), "loud")
 	require.ErrorIs(t, err, api.ErrInvalid)
-	_, err = c.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{})
-	require.ErrorIs(t, err, api.ErrForbidden)
 
 	require.NoError(t, c.Health(t.Context()))
 	a.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)

@@ -4,34 +4,28 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
-	"golang.org/x/sync/semaphore"
-
+	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
-const (
-	// handedBytesMax bounds the batches that were taken and are not answered,
-	// of all writers together. It keeps a node busy that answers after 40 ms
-	// at 1.5 GB/s.
-	handedBytesMax = 64 << 20
-	// batchCost is what a batch counts for at least, so that the small ones
-	// are bounded, too: to 16,384.
-	batchCost = 4 << 10
-)
+// openPauseMax bounds the pause before a node that could not be reached is
+// tried again. What waits meanwhile has nowhere else to go.
+const openPauseMax = 250 * time.Millisecond
 
-// appends takes batches and answers each of them once. They go on one stream
-// at a time, which is opened when there is something to send, and is followed
-// by another one when it breaks. Safe for concurrent use.
+// appends sends batches to one node, and answers each of them once. They go on
+// one stream at a time, which is opened when there is something to send, and is
+// followed by another one when it breaks. Safe for concurrent use.
 type appends struct {
-	pool *pool
-	room *semaphore.Weighted // handedBytesMax
-	wake chan struct{}       // there is something in queue
+	node *node
+	wake chan struct{} // there is something in queue
 
 	mu      sync.Mutex // guards what follows
 	queue   []*batch   // in the order of the calls; not handed over to a stream yet
 	running bool
 	closed  bool
+	cut     context.CancelCauseFunc // of the stream
 }
 
 // batch is one that was taken.
@@ -47,56 +41,27 @@ type batch struct {
 	handed bool // the last of them was handed over to gRPC
 }
 
-func newAppends(p *pool) *appends {
-	return &appends{pool: p, room: semaphore.NewWeighted(handedBytesMax), wake: make(chan struct{}, 1)}
+func newAppends(n *node) *appends {
+	return &appends{node: n, wake: make(chan struct{}, 1)}
 }
 
-// Append implements api.Service.
-func (s *Service) Append(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
-	if r.Batch.Len() == 0 {
-		return fmt.Errorf("%w: an empty batch", api.ErrInvalid)
-	}
-	return s.appends.take(ctx, &batch{AppendRequest: r, done: done, cost: int64(max(r.Batch.Len(), batchCost))})
-}
-
-// take takes a batch over, once there is room for it.
-func (a *appends) take(ctx context.Context, b *batch) error {
-	if !a.room.TryAcquire(b.cost) {
-		if err := a.await(ctx, b.cost); err != nil {
-			return err
-		}
-	}
+// put takes a batch over; false: the client is closed.
+func (a *appends) put(b *batch) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.running && !a.closed {
-		a.running = a.pool.start(a.run) == nil
+		a.running = a.node.pool.start(a.run) == nil
 		a.closed = !a.running
 	}
 	if a.closed {
-		a.room.Release(b.cost)
-		return api.ErrClosed
+		return false
 	}
 	a.queue = append(a.queue, b)
 	select {
 	case a.wake <- struct{}{}:
 	default:
 	}
-	return nil
-}
-
-// await waits for room, until ctx ends or the client is closed.
-func (a *appends) await(ctx context.Context, cost int64) error {
-	waiting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(a.pool.ctx, cancel)()
-	err := a.room.Acquire(waiting, cost)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() == nil:
-		return api.ErrClosed
-	}
-	return fmt.Errorf("%w: no room, %d MiB are not answered yet: %w", api.ErrUnavailable, handedBytesMax>>20, ctx.Err())
+	return true
 }
 
 // pop takes the next batch off the queue; nil if it is empty.
@@ -112,33 +77,54 @@ func (a *appends) pop() *batch {
 	return b
 }
 
-// answer tells what became of a batch, as its last deed.
+// answer tells what became of a batch.
 func (a *appends) answer(b *batch, ack api.Ack, err error) {
-	a.room.Release(b.cost)
-	b.done(ack, err)
+	a.node.pool.routes.answered(a.node, b, ack, err)
 }
 
 // run sends what is taken until the client is closed, from one stream to the
 // next. What a stream leaves behind, and what waits behind that, is answered:
 // who appended it decides whether it comes again.
 func (a *appends) run() {
-	ctx := a.pool.ctx
+	p := a.node.pool
 	pause := pauses{}
-	for a.waits(ctx) {
+	for a.waits(p.ctx) {
 		s := &session{appends: a, request: newRequest(), flight: make(map[uint64]*batch)}
-		err := s.run(ctx)
+		err := s.run(a.begin(p.ctx))
 		a.refuse(s.outcome(err, false))
-		switch {
-		case s.answered:
-			pause = pauses{}
-		case s.opened: // without one, it has waited already
-			pause.wait(ctx, err)
+		if s.opened && reasonOf(err) == logv1.ErrorReason_ERROR_REASON_CLOSING && p.ctx.Err() == nil {
+			p.lost(a.node)
 		}
+		if s.answered {
+			pause = pauses{}
+			continue
+		}
+		if pause.most = 0; !s.opened {
+			pause.most = openPauseMax
+		}
+		pause.wait(p.ctx, err)
 	}
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
 	a.refuse(api.ErrClosed)
+}
+
+// begin returns the context of a stream.
+func (a *appends) begin(ctx context.Context) context.Context {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ctx, a.cut = context.WithCancelCause(ctx)
+	return ctx
+}
+
+// end cuts the stream, if there is one: what it did not answer is uncertain.
+func (a *appends) end(why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.cut != nil {
+		a.cut(why)
+	}
 }
 
 // refuse answers all that no stream has taken.
@@ -167,4 +153,12 @@ func (a *appends) waits(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+// Append implements api.Service.
+func (s *Service) Append(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
+	if r.Batch.Len() == 0 {
+		return fmt.Errorf("%w: an empty batch", api.ErrInvalid)
+	}
+	return s.pool.routes.take(ctx, &batch{AppendRequest: r, done: done, cost: int64(max(r.Batch.Len(), batchCost))})
 }

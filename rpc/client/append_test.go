@@ -391,7 +391,7 @@ func TestAppendLog(t *testing.T) {
 	require.Contains(t, text, `msg="append answered" request=`+id+"/1 from=5 to=6")
 	require.Contains(t, text, "msg=append request="+id+"/2 ")
 	require.Eventually(t, func() bool {
-		return strings.Contains(log.String(), `level=WARN msg="append stream broke" request=`+id+" unanswered=1")
+		return strings.Contains(log.String(), `level=WARN msg="append stream broke" request=`+id+" addr=fake:1 unanswered=1")
 	}, 10*time.Second, time.Millisecond)
 }
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,16 +18,6 @@ import (
 	"github.com/wpd-io/wpd/wal/api"
 )
 
-const (
-	// callTries is how often a call is made at most: what is still unavailable
-	// after the pauses between, about a second and a half, is told the caller.
-	callTries = 6
-	// retryPauseMin is the pause before the first retry; it doubles with each,
-	// up to retryPauseMax. Each is a random half to all of it.
-	retryPauseMin = 50 * time.Millisecond
-	retryPauseMax = 2 * time.Second
-)
-
 // kind is what a call does, as far as it matters for making it again.
 type kind int
 
@@ -35,16 +26,13 @@ const (
 	changes              // once it was sent, its outcome is unknown
 )
 
+// request makes a call on a connection.
+type request func(ctx context.Context, c *conn, opts ...grpc.CallOption) error
+
 // call makes a call, and makes it again, for a while, as long as it surely did
 // nothing.
-func (p *pool) call(ctx context.Context, k kind, f func(ctx context.Context, c *conn, opts ...grpc.CallOption) error) error {
-	return retry(ctx, func() error {
-		sent, err := p.once(ctx, k, f)
-		if !sent && errors.Is(err, api.ErrUnavailable) {
-			return p.unreachable(ctx, err)
-		}
-		return err
-	})
+func (p *pool) call(ctx context.Context, k kind, f request) error {
+	return p.attempt(ctx, anyNode, callTries, func(n *node) error { return n.call(ctx, k, f) })
 }
 
 // ask makes a call of one request and one answer, which is zero if there is an
@@ -66,17 +54,51 @@ func askLog[Q, A any](ctx context.Context, p *pool, k kind, q Q, f func(logv1.Lo
 	return ask(ctx, p, k, q, func(c *conn) logv1.LogServiceClient { return c.log }, f)
 }
 
-// once makes a call. sent says that it may have reached a node.
-func (p *pool) once(ctx context.Context, k kind, f func(ctx context.Context, c *conn, opts ...grpc.CallOption) error) (sent bool, err error) {
-	c, err := p.acquire()
+// once makes a call at home. sent says that it may have reached a node.
+func (p *pool) once(ctx context.Context, k kind, f request) (sent bool, err error) {
+	n, _, err := p.reach(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer p.release(c)
+	return n.once(ctx, k, f)
+}
+
+// call makes a call, and says why the node is not reached, if it is not.
+func (n *node) call(ctx context.Context, k kind, f request) error {
+	sent, err := n.once(ctx, k, f)
+	if !sent && errors.Is(err, api.ErrUnavailable) {
+		return n.unreached(ctx, err)
+	}
+	return err
+}
+
+// once makes a call. sent says that it may have reached the node.
+func (n *node) once(ctx context.Context, k kind, f request) (sent bool, err error) {
+	c, err := n.acquire()
+	if err != nil {
+		return false, err
+	}
+	defer c.release()
+	p := n.pool
 	var to peer.Peer // of the connection that the call was given to
 	err = f(p.outgoing(ctx, newRequest()), c, grpc.Peer(&to))
 	sent = to.Addr != nil
-	return sent, p.meaning(ctx, err, sent && k == changes)
+	n.judge(ctx, sent, err)
+	err = p.foreign(n, p.meaning(ctx, err, sent && k == changes))
+	if sent && ctx.Err() == nil {
+		n.says(err)
+	}
+	return sent, err
+}
+
+// judge notes what the outcome of a call says of the node.
+func (n *node) judge(ctx context.Context, sent bool, err error) {
+	switch {
+	case err == nil, n.pool.isClosed():
+	case reasonOf(err) == logv1.ErrorReason_ERROR_REASON_CLOSING,
+		!sent && ctx.Err() == nil && status.Code(err) == codes.Unavailable:
+		n.pool.lost(n)
+	}
 }
 
 // meaning returns what a failed call means to its caller; open says that it
@@ -113,30 +135,20 @@ func reasonOf(err error) logv1.ErrorReason {
 	return logv1.ErrorReason_ERROR_REASON_UNSPECIFIED
 }
 
-// retry does f until it succeeds, or fails other than with ErrUnavailable, or
-// ctx ends, callTries times at most.
-func retry(ctx context.Context, f func() error) error {
-	pause := pauses{}
-	for try := 1; ; try++ {
-		err := f()
-		switch {
-		case !errors.Is(err, api.ErrUnavailable), try == callTries:
-			return err
-		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-			return err
-		case !pause.wait(ctx, err):
-			return fmt.Errorf("%w: %w", err, ctx.Err())
-		}
-	}
-}
+const (
+	// retryPauseMin is the pause before the first retry; it doubles with each,
+	// up to retryPauseMax. Each is a random half to all of it.
+	retryPauseMin = 50 * time.Millisecond
+	retryPauseMax = 2 * time.Second
+)
 
 // pauses are those between the tries of something. The zero value begins.
-type pauses struct{ last time.Duration }
+type pauses struct{ last, most time.Duration } // most 0: retryPauseMax
 
 // wait waits as long as it is due, or as the node that gave err asks for; it
 // returns false if ctx ends first.
 func (p *pauses) wait(ctx context.Context, err error) bool {
-	p.last = min(max(retryPauseMin, 2*p.last), retryPauseMax)
+	p.last = min(max(retryPauseMin, 2*p.last), cmp.Or(p.most, retryPauseMax))
 	d := p.last/2 + rand.N(p.last/2)
 	if busy, ok := errors.AsType[*api.BusyError](err); ok {
 		d = min(max(d, busy.RetryAfter), retryPauseMax)

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"sync"
 
-	"google.golang.org/grpc"
-
-	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -17,8 +14,7 @@ import (
 // that changes something ErrUncertain (the connection broke after it was
 // sent). Safe for concurrent use.
 type Service struct {
-	pool    *pool
-	appends *appends
+	pool *pool
 
 	once sync.Once
 	err  error
@@ -28,49 +24,32 @@ var _ api.Service = (*Service)(nil)
 
 // Dial connects to a cluster, and asks who answers. ctx bounds that. Errors:
 // ErrInvalid (an address); ErrUnavailable (nobody answers; it names each
-// address, and why).
+// address, and why); *WrongClusterError.
 func Dial(ctx context.Context, c Config) (*Service, error) {
-	p, err := dial(ctx, c)
+	p, err := dial(ctx, c, !c.Forwarded)
 	if err != nil {
 		return nil, err
 	}
-	return &Service{pool: p, appends: newAppends(p)}, nil
+	return &Service{pool: p}, nil
 }
 
-// dial makes a pool that knows its cluster.
-func dial(ctx context.Context, c Config) (*pool, error) {
+// dial makes a pool that has a home. With follows, it goes to other nodes than
+// those of c, too. Where nobody answers, it tries each address once: who wants
+// to wait for a node says so by calling again.
+func dial(ctx context.Context, c Config, follows bool) (*pool, error) {
 	p, err := newPool(c)
 	if err != nil {
 		return nil, err
 	}
-	hello, err := p.hello(ctx)
-	if err != nil {
-		return nil, errors.Join(err, p.close())
-	}
-	p.cluster = hello.GetClusterId()
-	return p, nil
-}
-
-// hello asks who answers. Where nobody does, it tries each address once: who
-// wants to wait for a node says so by calling again.
-func (p *pool) hello(ctx context.Context) (hello *logv1.HelloResponse, err error) {
+	p.follows = follows
 	pause := pauses{}
 	for try := 1; ; try++ {
-		reached, err := p.once(ctx, harmless, func(ctx context.Context, c *conn, opts ...grpc.CallOption) (err error) {
-			hello, err = c.log.Hello(ctx, &logv1.HelloRequest{}, opts...)
-			return err
-		})
+		_, reached, err := p.reach(ctx)
 		switch {
-		case err == nil && hello.GetClusterId() == "":
-			return nil, nonsense("it does not say what its cluster is")
 		case err == nil:
-			return hello, nil
-		case !errors.Is(err, api.ErrUnavailable):
-			return nil, err
-		case !reached:
-			return nil, p.unreachable(ctx, err)
-		case try == callTries, !pause.wait(ctx, err):
-			return nil, err
+			return p, nil
+		case !reached, !errors.Is(err, api.ErrUnavailable), try == callTries, !pause.wait(ctx, err):
+			return nil, errors.Join(err, p.close())
 		}
 	}
 }

@@ -37,10 +37,18 @@ const (
 
 // Config says whom to dial. Only Addrs is required.
 type Config struct {
-	// Addrs are the addresses of the nodes, host:port each. The first that
-	// answers is used, in this order.
+	// Addrs are the addresses of some of the nodes, host:port each. The first
+	// that answers is used, in this order.
 	Addrs []string
-	// Dialer makes a connection to one of Addrs; nil: TCP.
+	// Cluster is the UUID of the cluster that is meant; empty: that of the node
+	// that answers first.
+	Cluster string
+	// Forwarded makes it the client of a node that passes calls of its own
+	// clients on to another node. That one does not pass them on again. The
+	// client keeps to Addrs, does nothing twice, and leaves it to its caller to
+	// follow an *api.ElsewhereError.
+	Forwarded bool
+	// Dialer makes a connection to one of the nodes; nil: TCP.
 	Dialer func(ctx context.Context, addr string) (net.Conn, error)
 	// Logger hears of broken connections, and at level debug of every batch;
 	// nil: silent.
@@ -52,11 +60,7 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%w: no address to dial; want host:port", api.ErrInvalid)
 	}
 	for _, addr := range c.Addrs {
-		_, port, err := net.SplitHostPort(addr)
-		if err == nil {
-			_, err = strconv.ParseUint(port, 10, 16)
-		}
-		if err != nil {
+		if !isAddr(addr) {
 			return fmt.Errorf("%w: address %q: want host:port, for example 127.0.0.1:7070", api.ErrInvalid, addr)
 		}
 	}
@@ -69,15 +73,26 @@ func (c *Config) validate() error {
 	return nil
 }
 
+// addrBytesMax is more than the address of a host has.
+const addrBytesMax = 300
+
+func isAddr(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	return err == nil && len(addr) <= addrBytesMax
+}
+
 func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp", addr)
 }
 
-// options are those of every connection. There is no TLS yet.
-func (c *Config) options(dial func(ctx context.Context, addr string) (net.Conn, error)) []grpc.DialOption {
-	return []grpc.DialOption{
-		grpc.WithResolvers(addresses(c.Addrs)),
-		grpc.WithAuthority(c.Addrs[0]),
+// connect makes a connection to a node, which connects when it is used. There
+// is no TLS yet.
+func connect(addr string, dial func(ctx context.Context, addr string) (net.Conn, error)) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+addr,
+		grpc.WithAuthority(addr),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(dial),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -91,5 +106,5 @@ func (c *Config) options(dial func(ctx context.Context, addr string) (net.Conn, 
 		grpc.WithStaticConnWindowSize(connWindowBytes),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
-	}
+	)
 }

@@ -38,6 +38,8 @@ type fake struct {
 
 	admin    adminv1.AdminServiceServer // nil: Unimplemented
 	cluster  string
+	self     string   // where it says that it serves
+	others   []string // and where others do
 	onHello  func(context.Context) error
 	onAppend func(appendStream) error
 	onRead   func(*logv1.ReadRequest, readStream) error
@@ -45,6 +47,7 @@ type fake struct {
 	onCreate func(context.Context, *logv1.CreateLogRequest) (*logv1.CreateLogResponse, error)
 	onOpen   func(context.Context, *logv1.OpenProducerRequest) (*logv1.OpenProducerResponse, error)
 	onLog    func(context.Context, *logv1.GetLogRequest) (*logv1.GetLogResponse, error)
+	onWriter func(context.Context, *logv1.GetWriterRequest) (*logv1.GetWriterResponse, error)
 	onList   func(context.Context, *logv1.ListLogsRequest) (*logv1.ListLogsResponse, error)
 
 	health *health.Server
@@ -111,7 +114,7 @@ func (f *fake) Hello(ctx context.Context, _ *logv1.HelloRequest) (*logv1.HelloRe
 			return nil, err
 		}
 	}
-	return &logv1.HelloResponse{ClusterId: f.cluster, NodeId: "n1", Version: "v"}, nil
+	return &logv1.HelloResponse{ClusterId: f.cluster, NodeId: "n1", Version: "v", Addr: f.self, OtherAddrs: f.others}, nil
 }
 
 func (f *fake) Append(s appendStream) error { return f.onAppend(s) }
@@ -132,6 +135,13 @@ func (f *fake) OpenProducer(ctx context.Context, r *logv1.OpenProducerRequest) (
 
 func (f *fake) GetLog(ctx context.Context, r *logv1.GetLogRequest) (*logv1.GetLogResponse, error) {
 	return f.onLog(ctx, r)
+}
+
+func (f *fake) GetWriter(ctx context.Context, r *logv1.GetWriterRequest) (*logv1.GetWriterResponse, error) {
+	if f.onWriter == nil {
+		return nil, rpc.Status(api.ErrUnavailable)
+	}
+	return f.onWriter(ctx, r)
 }
 
 func (f *fake) ListLogs(ctx context.Context, r *logv1.ListLogsRequest) (*logv1.ListLogsResponse, error) {

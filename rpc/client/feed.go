@@ -20,7 +20,7 @@ import (
 // comes is what was asked for, and is at most two chunks ahead of the reader:
 // one is ready, one on its way.
 type feed struct {
-	pool   *pool
+	node   *node
 	conn   *conn
 	cancel context.CancelFunc
 	in     grpc.ServerStreamingClient[logv1.ReadResponse]
@@ -42,21 +42,22 @@ type item struct {
 	last  bool
 }
 
-// openFeed opens a feed, as long as ctx allows. With wait, it waits for a
-// connection if there is none.
-func openFeed(ctx context.Context, p *pool, r api.ReadRequest, wait bool) (*feed, error) {
-	c, err := p.acquire()
+// openFeed opens a feed at a node, as long as ctx allows.
+func openFeed(ctx context.Context, n *node, r api.ReadRequest) (*feed, error) {
+	c, err := n.acquire()
 	if err != nil {
 		return nil, err
 	}
+	p := n.pool
 	life, cancel := context.WithCancel(p.outgoing(p.ctx, newRequest()))
-	f := &feed{pool: p, conn: c, cancel: cancel, r: r, items: make(chan item, 1), done: life.Done()}
+	f := &feed{node: n, conn: c, cancel: cancel, r: r, items: make(chan item, 1), done: life.Done()}
 	stop := context.AfterFunc(ctx, cancel)
-	err = f.open(life, wait)
+	err = f.open(life)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
-	if err = p.meaning(ctx, err, false); err == nil {
+	n.judge(ctx, true, err)
+	if err = p.foreign(n, p.meaning(ctx, err, false)); err == nil {
 		err = p.start(f.run)
 	}
 	if err != nil {
@@ -67,8 +68,8 @@ func openFeed(ctx context.Context, p *pool, r api.ReadRequest, wait bool) (*feed
 }
 
 // open sends the request, and learns where the feed starts.
-func (f *feed) open(ctx context.Context, wait bool) (err error) {
-	if f.in, err = f.conn.log.Read(ctx, rpc.ReadTo(f.r), grpc.WaitForReady(wait)); err != nil {
+func (f *feed) open(ctx context.Context) (err error) {
+	if f.in, err = f.conn.log.Read(ctx, rpc.ReadTo(f.r)); err != nil {
 		return err
 	}
 	if err := f.in.RecvMsg(&f.frame); err != nil {
@@ -109,7 +110,7 @@ func (f *feed) run() {
 func (f *feed) end() {
 	f.cancel()
 	f.frame.Free()
-	f.pool.release(f.conn)
+	f.conn.release()
 }
 
 // receive receives the next item.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"math"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -16,17 +17,20 @@ import (
 func (s *Service) Create(ctx context.Context, name string, c api.LogConfig) (api.LogInfo, error) {
 	q := &logv1.CreateLogRequest{Name: name, Config: rpc.ConfigTo(c)}
 	a, err := askLog(ctx, s.pool, changes, q, logv1.LogServiceClient.CreateLog)
-	return logOf(a.GetLog(), err)
+	return s.logOf(a.GetLog(), err)
 }
 
 // logOf reads the log of an answer.
-func logOf(m *logv1.Log, err error) (api.LogInfo, error) {
+func (s *Service) logOf(m *logv1.Log, err error) (api.LogInfo, error) {
 	if err != nil {
 		return api.LogInfo{}, err
 	}
 	l := rpc.LogFrom(m)
 	if l.ID == 0 || l.First == 0 || l.Tail < l.First {
 		return api.LogInfo{}, nonsense("log %d with LSNs [%d, %d)", l.ID, l.First, l.Tail)
+	}
+	if n := s.pool.home.Load(); n != nil {
+		s.pool.routes.learn(n, l.ID, m.GetWriterAddr(), false)
 	}
 	return l, nil
 }
@@ -35,14 +39,14 @@ func logOf(m *logv1.Log, err error) (api.LogInfo, error) {
 func (s *Service) Lookup(ctx context.Context, name string) (api.LogInfo, error) {
 	q := &logv1.GetLogRequest{Log: &logv1.GetLogRequest_Name{Name: name}}
 	a, err := askLog(ctx, s.pool, harmless, q, logv1.LogServiceClient.GetLog)
-	return logOf(a.GetLog(), err)
+	return s.logOf(a.GetLog(), err)
 }
 
 // Info implements api.Service.
 func (s *Service) Info(ctx context.Context, log fragment.LogID) (api.LogInfo, error) {
 	q := &logv1.GetLogRequest{Log: &logv1.GetLogRequest_Id{Id: uint64(log)}}
 	a, err := askLog(ctx, s.pool, harmless, q, logv1.LogServiceClient.GetLog)
-	return logOf(a.GetLog(), err)
+	return s.logOf(a.GetLog(), err)
 }
 
 // List implements api.Service.
@@ -51,7 +55,7 @@ func (s *Service) List(ctx context.Context, prefix, after string, limit int) ([]
 	a, err := askLog(ctx, s.pool, harmless, q, logv1.LogServiceClient.ListLogs)
 	var all []api.LogInfo
 	for _, m := range a.GetLogs() {
-		l, err := logOf(m, nil)
+		l, err := s.logOf(m, nil)
 		if err == nil && l.Name <= after {
 			err = nonsense("log %q comes after %q", l.Name, after)
 		}
@@ -76,7 +80,7 @@ func (s *Service) Delete(ctx context.Context, log fragment.LogID) error {
 func (s *Service) Configure(ctx context.Context, log fragment.LogID, version uint64, c api.LogConfig) (api.LogInfo, error) {
 	q := &logv1.ConfigureLogRequest{LogId: uint64(log), ConfigVersion: version, Config: rpc.ConfigTo(c)}
 	a, err := askLog(ctx, s.pool, changes, q, logv1.LogServiceClient.ConfigureLog)
-	return logOf(a.GetLog(), err)
+	return s.logOf(a.GetLog(), err)
 }
 
 // Trim implements api.Service. Trimming twice is trimming once.
@@ -88,9 +92,32 @@ func (s *Service) Trim(ctx context.Context, log fragment.LogID, before fragment.
 
 // Tail implements api.Service.
 func (s *Service) Tail(ctx context.Context, log fragment.LogID, level api.Level) (fragment.LSN, error) {
+	tail, _, err := s.TailAge(ctx, log, level)
+	return tail, err
+}
+
+// TailAge is Tail, and says how old the answer may be.
+func (s *Service) TailAge(ctx context.Context, log fragment.LogID, level api.Level) (fragment.LSN, time.Duration, error) {
 	q := &logv1.GetTailRequest{LogId: uint64(log), Level: rpc.LevelTo(level)}
 	a, err := askLog(ctx, s.pool, harmless, q, logv1.LogServiceClient.GetTail)
-	return fragment.LSN(a.GetTailLsn()), err
+	return fragment.LSN(a.GetTailLsn()), rpc.DurationFrom(a.GetAgeMicros()), err
+}
+
+// askWriter asks the log service of the node that writes a log, if that is
+// known.
+func askWriter[Q, A any](ctx context.Context, s *Service, log fragment.LogID, tries int, q Q, f func(logv1.LogServiceClient, context.Context, Q, ...grpc.CallOption) (A, error)) (a A, n *node, err error) {
+	err = s.pool.attempt(ctx, log, tries, func(at *node) error {
+		n = at
+		return at.call(ctx, harmless, func(ctx context.Context, c *conn, opts ...grpc.CallOption) (err error) {
+			a, err = f(c.log, ctx, q, opts...)
+			return err
+		})
+	})
+	if err != nil {
+		var none A
+		return none, nil, err
+	}
+	return a, n, nil
 }
 
 // OpenProducer implements api.Service. To open once more what may be open is
@@ -98,17 +125,11 @@ func (s *Service) Tail(ctx context.Context, log fragment.LogID, level api.Level)
 // upon the first one as upon a rival. Either way nothing is taken by it, so
 // that a broken connection is ErrUnavailable.
 func (s *Service) OpenProducer(ctx context.Context, r api.OpenRequest) (api.Opened, error) {
-	var a *logv1.OpenProducerResponse
-	open := func(ctx context.Context, c *conn, opts ...grpc.CallOption) (err error) {
-		a, err = c.log.OpenProducer(ctx, rpc.OpenTo(r), opts...)
-		return err
+	tries := callTries
+	if r.Epoch != 0 {
+		tries = 1
 	}
-	var err error
-	if r.Epoch == 0 {
-		err = s.pool.call(ctx, harmless, open)
-	} else {
-		_, err = s.pool.once(ctx, harmless, open)
-	}
+	a, n, err := askWriter(ctx, s, r.Log, tries, rpc.OpenTo(r), logv1.LogServiceClient.OpenProducer)
 	if err != nil {
 		return api.Opened{}, err
 	}
@@ -116,21 +137,21 @@ func (s *Service) OpenProducer(ctx context.Context, r api.OpenRequest) (api.Open
 	if o.ID == 0 || o.Epoch == 0 {
 		return api.Opened{}, nonsense("it opens producer %d under epoch %d", o.ID, o.Epoch)
 	}
+	s.pool.routes.learn(n, r.Log, a.GetWriterAddr(), true)
 	return o, nil
 }
 
 // Producer implements api.Service.
 func (s *Service) Producer(ctx context.Context, log fragment.LogID, name string) (api.ProducerInfo, error) {
 	q := &logv1.GetProducerRequest{LogId: uint64(log), Name: name}
-	a, err := askLog(ctx, s.pool, harmless, q, logv1.LogServiceClient.GetProducer)
+	a, _, err := askWriter(ctx, s, log, callTries, q, logv1.LogServiceClient.GetProducer)
 	return rpc.ProducerFrom(a.GetProducer()), err
 }
 
-// Producers lists the named producers of a log whose names come after the
-// given one, by name. limit 0 means 1,000. Errors: ErrDeleted.
+// Producers implements api.Service.
 func (s *Service) Producers(ctx context.Context, log fragment.LogID, after string, limit int) ([]api.ProducerInfo, error) {
 	q := &logv1.ListProducersRequest{LogId: uint64(log), After: after, Limit: pageOf(limit)}
-	a, err := askLog(ctx, s.pool, harmless, q, logv1.LogServiceClient.ListProducers)
+	a, _, err := askWriter(ctx, s, log, callTries, q, logv1.LogServiceClient.ListProducers)
 	var all []api.ProducerInfo
 	for _, m := range a.GetProducers() {
 		p := rpc.ProducerFrom(m)

@@ -6,113 +6,150 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/wpd-io/wpd/rpc"
-	adminv1 "github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
-// connCallsMax is how many calls and streams a connection carries at a time.
-// It is below what a node allows, beyond which a call would wait for another
-// one to end: that of a follower never does.
-const connCallsMax = 200
+const (
+	// nodesMax bounds the nodes that a client knows: what nodes tell it of
+	// others must not fill its memory.
+	nodesMax = 1024
+	// foreignFor is for how long a node that turned out to be of another cluster
+	// is left alone.
+	foreignFor = 30 * time.Second
+)
 
-// pool is a client's connections to one cluster. There is one, until more
-// calls and streams are open than it carries; those that were added stay, and
-// cost a few KB when they are idle. Safe for concurrent use.
+// pool is a client's connections to the nodes of one cluster. Most calls go to
+// one of them, its home, as long as that answers. Safe for concurrent use.
 type pool struct {
 	cfg     Config
-	cluster string         // UUID; set before anybody else has the pool
-	wg      sync.WaitGroup // of all goroutines of the client
+	follows bool // it goes to nodes that other nodes tell of
+	wg      sync.WaitGroup
 	ctx     context.Context
 	cancel  context.CancelFunc
+	home    atomic.Pointer[node] // nil: none is known to answer
+	routes  *routes
 
 	mu       sync.Mutex // guards what follows
-	conns    []*conn
+	cluster  string     // UUID; "" before the first node has answered
+	nodes    map[string]*node
+	told     []string // addresses of further nodes, as the last that was greeted told them
+	electing *election
 	closed   bool
-	failures map[string]error // by address, why it could not be dialled last
-}
-
-// conn is one connection, or what makes it again.
-type conn struct {
-	*grpc.ClientConn
-	log   logv1.LogServiceClient
-	admin adminv1.AdminServiceClient
-	calls int // guarded by pool.mu
 }
 
 func newPool(c Config) (*pool, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	p := &pool{cfg: c, failures: make(map[string]error)}
+	p := &pool{cfg: c, cluster: c.Cluster, nodes: make(map[string]*node)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.routes = newRoutes(p)
+	for _, addr := range c.Addrs {
+		p.nodeAt(addr)
+	}
 	return p, nil
 }
 
-// acquire returns a connection for one call or stream; release must follow.
-func (p *pool) acquire() (*conn, error) {
+// nodeAt returns the node at an address; nil if that can't be one, or if there
+// are too many.
+func (p *pool) nodeAt(addr string) *node {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil, api.ErrClosed
+	n := p.nodes[addr]
+	if n == nil && isAddr(addr) && len(p.nodes) < nodesMax {
+		n = newNode(p, addr)
+		p.nodes[addr] = n
 	}
-	for _, c := range p.conns {
-		if c.calls < connCallsMax {
-			c.calls++
-			return c, nil
+	return n
+}
+
+// candidates are the nodes that may be home, in the order in which they are
+// tried.
+func (p *pool) candidates() []*node {
+	addrs := p.cfg.Addrs
+	p.mu.Lock()
+	addrs = slices.Concat(addrs, p.told)
+	p.mu.Unlock()
+	var all []*node
+	for _, addr := range addrs {
+		if n := p.nodeAt(addr); n != nil && !slices.Contains(all, n) {
+			all = append(all, n)
 		}
 	}
-	cc, err := grpc.NewClient(scheme+":///", p.cfg.options(p.dial)...)
-	if err != nil {
-		return nil, fmt.Errorf("%w: make a connection: %w", api.ErrUnavailable, err)
+	return all
+}
+
+// fallback is the node for what could go to any: home, or, where none is known
+// to answer, the candidate that is least known not to.
+func (p *pool) fallback() *node {
+	if n := p.home.Load(); n != nil {
+		return n
 	}
-	c := &conn{ClientConn: cc, log: logv1.NewLogServiceClient(cc), admin: adminv1.NewAdminServiceClient(cc), calls: 1}
-	p.conns = append(p.conns, c)
-	return c, nil
+	return slices.MinFunc(p.candidates(), func(a, b *node) int { return a.downUntil().Compare(b.downUntil()) })
 }
 
-func (p *pool) release(c *conn) {
+// met notes that a node has said who it is. Errors: *api.WrongClusterError.
+func (p *pool) met(n *node, hello *logv1.HelloResponse) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	c.calls--
+	if p.cluster == "" {
+		p.cluster = hello.GetClusterId()
+	}
+	if p.cluster != hello.GetClusterId() {
+		p.mu.Unlock()
+		return &api.WrongClusterError{Have: hello.GetClusterId()}
+	}
+	if p.follows {
+		others := hello.GetOtherAddrs()
+		p.told = append([]string{n.addr}, others[:min(len(others), nodesMax)]...)
+	}
+	p.mu.Unlock()
+	n.greeted(hello.GetAddr())
+	p.home.CompareAndSwap(nil, n)
+	return nil
 }
 
-// dial makes a connection, and remembers why it could not.
-func (p *pool) dial(ctx context.Context, addr string) (net.Conn, error) {
-	c, err := p.cfg.Dialer(ctx, addr)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.failures[addr] = err
-	return c, err
+// lost notes that a node can't be reached, or is about to stop. What was meant
+// for it goes elsewhere for a while.
+func (p *pool) lost(n *node) {
+	n.failed()
+	p.routes.drop(n)
+	if p.home.CompareAndSwap(n, nil) {
+		_, _ = p.elect() // if not now, then with the next call
+	}
+}
+
+// foreign returns what an error of a node means, if that is that it belongs to
+// another cluster: where there are others, this is none of ours.
+func (p *pool) foreign(n *node, err error) error {
+	if !isWrongCluster(err) {
+		return err
+	}
+	p.lost(n)
+	n.isOther()
+	for _, other := range p.candidates() {
+		if other != n && !other.foreign() {
+			return fmt.Errorf("%w: %s: %v", api.ErrUnavailable, n.addr, err)
+		}
+	}
+	return err
 }
 
 // unreachable says of every address why nobody answers there; err is what the
 // call was told.
 func (p *pool) unreachable(ctx context.Context, err error) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var all []string
-	for _, addr := range p.cfg.Addrs {
-		why, tried := p.failures[addr]
-		if op, ok := errors.AsType[*net.OpError](why); ok {
-			why = op.Err // the rest of it names the address again
-		}
-		switch {
-		case !tried:
-			why = errors.New("not tried yet")
-		case why == nil && ctx.Err() != nil:
-			why = errors.New("takes the connection, but does not answer")
-		case why == nil:
-			why = fmt.Errorf("takes the connection, but: %w", err)
-		}
-		all = append(all, fmt.Sprintf("%s: %v", addr, why))
+	for _, n := range p.candidates() {
+		all = append(all, fmt.Sprintf("%s: %v", n.addr, n.why(ctx, err)))
 	}
 	text := strings.Join(all, "; ")
 	if ctx.Err() != nil {
@@ -123,10 +160,17 @@ func (p *pool) unreachable(ctx context.Context, err error) error {
 
 // outgoing returns the context of a call: ctx with its metadata.
 func (p *pool) outgoing(ctx context.Context, request string) context.Context {
-	if p.cluster == "" { // it is not known before Hello
-		return metadata.AppendToOutgoingContext(ctx, rpc.MetadataRequest, request)
+	p.mu.Lock()
+	cluster := p.cluster
+	p.mu.Unlock()
+	pairs := []string{rpc.MetadataRequest, request}
+	if cluster != "" { // it is not known before Hello
+		pairs = append(pairs, rpc.MetadataCluster, cluster)
 	}
-	return metadata.AppendToOutgoingContext(ctx, rpc.MetadataCluster, p.cluster, rpc.MetadataRequest, request)
+	if p.cfg.Forwarded {
+		pairs = append(pairs, rpc.MetadataForwarded, "1")
+	}
+	return metadata.AppendToOutgoingContext(ctx, pairs...)
 }
 
 // newRequest returns the id of a call or stream.
@@ -152,8 +196,12 @@ func (p *pool) start(f func()) error {
 // close ends all calls and streams, and waits for what was started.
 func (p *pool) close() error {
 	p.mu.Lock()
-	conns := p.conns
-	p.closed, p.conns = true, nil
+	var conns []*conn
+	for _, n := range p.nodes {
+		conns = append(conns, n.conns...)
+		n.conns = nil
+	}
+	p.closed = true
 	p.mu.Unlock()
 	p.cancel()
 	var errs []error
@@ -162,4 +210,17 @@ func (p *pool) close() error {
 	}
 	p.wg.Wait()
 	return errors.Join(errs...)
+}
+
+// dial makes a connection to a node.
+func (p *pool) dial(ctx context.Context, addr string) (net.Conn, error) {
+	c, err := p.cfg.Dialer(ctx, addr)
+	if err != nil || !p.cfg.Forwarded {
+		return c, err
+	}
+	if err := rpc.BeginPeer(ctx, c); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
 }

@@ -38,15 +38,15 @@ func (s *Service) Read(ctx context.Context, r api.ReadRequest) (api.Stream, erro
 		r.Until = 1
 	}
 	st := &stream{pool: s.pool, r: r}
-	if err := retry(ctx, func() error { return st.open(ctx, false) }); err != nil {
+	if err := s.pool.attempt(ctx, anyNode, callTries, func(n *node) error { return st.open(ctx, n) }); err != nil {
 		return nil, err
 	}
 	return st, nil
 }
 
 // open opens a feed where the stream goes on.
-func (st *stream) open(ctx context.Context, wait bool) error {
-	f, err := openFeed(ctx, st.pool, st.r, wait)
+func (st *stream) open(ctx context.Context, n *node) error {
+	f, err := openFeed(ctx, n, st.r)
 	if err != nil {
 		return err
 	}
@@ -111,13 +111,15 @@ func (st *stream) take(x item) (again bool, err error) {
 		st.moved(loss.To)
 		return false, loss
 	}
+	n := st.feed.node
 	st.feed = nil
 	if errors.Is(x.err, io.EOF) {
 		st.ended = true
 		return false, io.EOF
 	}
 	reason := reasonOf(x.err)
-	switch err := st.pool.meaning(context.Background(), x.err, false); {
+	n.judge(context.Background(), true, x.err)
+	switch err := st.pool.foreign(n, st.pool.meaning(context.Background(), x.err, false)); {
 	case !errors.Is(err, api.ErrUnavailable):
 		return false, err
 	case reason == logv1.ErrorReason_ERROR_REASON_UNSPECIFIED, reason == logv1.ErrorReason_ERROR_REASON_CLOSING:
@@ -137,7 +139,10 @@ func (st *stream) resume(ctx context.Context, until time.Time) error {
 		// often as one that can't be opened, makes the pause longer.
 		if st.pause.last == 0 || st.pause.wait(limited, why) {
 			st.pause.last = max(st.pause.last, 1)
-			err := st.open(limited, true)
+			n, _, err := st.pool.reach(limited)
+			if err == nil {
+				err = st.open(limited, n)
+			}
 			if !errors.Is(err, api.ErrUnavailable) {
 				return err
 			}

@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// openWait is how long what was taken waits for a connection. After that,
-	// who appended it is told that there is none, and decides.
+	// openWait is how long what was taken waits for a stream. After that, who
+	// appended it is told that there is none, and decides.
 	openWait = time.Second
 	// partHeadMax is more than a part has beside its data.
 	partHeadMax = 64
@@ -37,6 +37,7 @@ type session struct {
 	*appends
 	request string // id of the stream
 	opened  bool   // there is one
+	refused bool   // it took nothing, and said why
 	debug   bool
 
 	number uint64 // of the last batch; the sender's
@@ -50,21 +51,28 @@ type session struct {
 // run opens the stream and carries batches until it breaks, or ctx ends; it
 // returns why. All that the stream took is answered then.
 func (s *session) run(ctx context.Context) error {
-	c, err := s.pool.acquire()
+	p := s.node.pool
+	defer s.end(nil)
+	if err := s.node.visit(ctx); err != nil {
+		return err
+	}
+	c, err := s.node.acquire()
 	if err != nil {
 		return err
 	}
-	defer s.pool.release(c)
-	ctx, cancel := context.WithCancel(s.pool.outgoing(ctx, s.request))
+	defer c.release()
+	life := ctx
+	ctx, cancel := context.WithCancel(p.outgoing(ctx, s.request))
 	defer cancel()
 	stream, err := s.open(ctx, c, cancel)
 	if err != nil {
-		return err
+		p.lost(s.node)
+		return s.foreign(err)
 	}
 	s.opened = true
-	log := s.pool.cfg.Logger
+	log := p.cfg.Logger
 	s.debug = log.Enabled(ctx, slog.LevelDebug)
-	log.Debug("append stream opened", "request", s.request)
+	log.Debug("append stream opened", "request", s.request, "addr", s.node.addr)
 	received := make(chan error, 1)
 	go func() {
 		received <- s.receive(stream)
@@ -75,17 +83,21 @@ func (s *session) run(ctx context.Context) error {
 	if why := <-received; err == nil || errors.Is(err, io.EOF) {
 		err = why // what the sender noticed is only that it is over
 	}
+	if why := context.Cause(life); errors.Is(why, errStuck) {
+		err = why
+	}
+	err = s.foreign(err)
 	n := s.abandon(err)
-	if s.pool.ctx.Err() == nil {
-		log.Warn("append stream broke", "request", s.request, "unanswered", n, "err", err)
+	if p.ctx.Err() == nil {
+		log.Warn("append stream broke", "request", s.request, "addr", s.node.addr, "unanswered", n, "err", err)
 	}
 	return err
 }
 
-// open opens the stream, once there is a connection.
+// open opens the stream. The connection is there, but may just have broken.
 func (s *session) open(ctx context.Context, c *conn, cancel func()) (grpc.ClientStream, error) {
 	patience := time.AfterFunc(openWait, cancel)
-	stream, err := c.log.Append(ctx, grpc.WaitForReady(true), grpc.MaxRetryRPCBufferSize(0))
+	stream, err := c.log.Append(ctx, grpc.MaxRetryRPCBufferSize(0))
 	if err == nil {
 		// Until something was sent, gRPC would begin the stream anew by itself
 		// when its connection breaks, and wait for another one for as long as
@@ -96,7 +108,7 @@ func (s *session) open(ctx context.Context, c *conn, cancel func()) (grpc.Client
 		err = stream.RecvMsg(&logv1.AppendResponse{}) // which knows why
 	}
 	if !patience.Stop() {
-		err = s.pool.unreachable(context.Background(), errors.New("no answer"))
+		err = s.node.unreached(context.Background(), errors.New("no answer"))
 	}
 	return stream, err
 }
@@ -157,7 +169,7 @@ func (s *session) begin(b *batch) {
 	s.number++
 	b.number = s.number
 	if s.debug {
-		s.pool.cfg.Logger.Debug("append", "request", s.name(b), "log", b.Log, "producer", b.Batch.Producer(),
+		s.node.pool.cfg.Logger.Debug("append", "request", s.name(b), "log", b.Log, "producer", b.Batch.Producer(),
 			"sequence", b.Batch.FirstSeq(), "entries", b.Batch.Count(), "bytes", b.Batch.Len())
 	}
 	s.mu.Lock()
@@ -175,6 +187,7 @@ func (s *session) receive(stream grpc.ClientStream) error {
 		if err := stream.RecvMsg(&m); err != nil {
 			return err
 		}
+		s.node.pool.routes.hinted(s.node, m.GetHints())
 		for _, r := range m.GetResults() {
 			if err := s.result(r); err != nil {
 				return err
@@ -197,7 +210,7 @@ func (s *session) result(r *logv1.AppendResult) error {
 		return nonsense("LSNs [%d, %d) for %d entries", ack.From, ack.To, n)
 	}
 	if s.debug {
-		s.pool.cfg.Logger.Debug("append answered", "request", s.name(b), "from", ack.From, "to", ack.To, "err", err)
+		s.node.pool.cfg.Logger.Debug("append answered", "request", s.name(b), "from", ack.From, "to", ack.To, "err", err)
 	}
 	s.mu.Lock()
 	delete(s.flight, b.number)
@@ -206,6 +219,7 @@ func (s *session) result(r *logv1.AppendResult) error {
 	if err != nil {
 		ack = api.Ack{}
 	}
+	s.node.says(err)
 	s.answer(b, ack, err)
 	return nil
 }
@@ -224,22 +238,38 @@ func (s *session) abandon(err error) int {
 // outcome is the answer to a batch that the node did not answer, because the
 // stream broke with err; handed says that all of it was handed over to gRPC.
 func (s *session) outcome(err error, handed bool) error {
-	wrong, ok := errors.AsType[*api.WrongClusterError](rpc.FromStatus(err, false))
+	p := s.node.pool
 	text := err.Error()
 	if st, ok := status.FromError(err); ok {
 		text = st.Message()
 	}
 	switch {
-	case ok && !s.answered:
-		return wrong // it took nothing
-	case s.pool.ctx.Err() != nil && !handed:
+	case s.refused:
+		return err
+	case p.ctx.Err() != nil && !handed:
 		return api.ErrClosed
-	case s.pool.ctx.Err() != nil:
+	case p.ctx.Err() != nil:
 		return fmt.Errorf("%w: the client was closed before there was an answer", api.ErrUncertain)
 	case handed:
 		return fmt.Errorf("%w: the connection broke: %s", api.ErrUncertain, text)
-	case !s.opened && errors.Is(err, api.ErrUnavailable):
+	case !s.opened && (errors.Is(err, api.ErrUnavailable) || isWrongCluster(err)):
 		return err
 	}
 	return fmt.Errorf("%w: not sent, the connection broke: %s", api.ErrUnavailable, text)
+}
+
+// foreign returns what it means that the stream broke with err, if that is that
+// the node belongs to another cluster.
+func (s *session) foreign(err error) error {
+	why := rpc.FromStatus(err, false)
+	if !isWrongCluster(why) {
+		return err
+	}
+	s.refused = !s.answered
+	return s.node.pool.foreign(s.node, why)
+}
+
+func isWrongCluster(err error) bool {
+	_, ok := errors.AsType[*api.WrongClusterError](err)
+	return ok
 }

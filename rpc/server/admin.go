@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -212,7 +214,71 @@ func (p *progress) tell(objects, bytes uint64) {
 	}})
 }
 
-func (a *adminService) MeasureRaw(ctx context.Context, r *adminv1.MeasureRawRequest) (answer *adminv1.MeasureRawResponse, err error) {
+// MeasureRaw measures as long as the client sends requests. It receives while it
+// measures, so that a client which wants no more need not wait for that.
+func (a *adminService) MeasureRaw(stream adminv1.AdminService_MeasureRawServer) error {
+	ctx, cancel := a.untilDrain(stream.Context())
+	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	requests := make(chan *adminv1.MeasureRawRequest)
+	a.s.receivers.Go(func() {
+		for {
+			r, err := stream.Recv()
+			if err != nil {
+				end(err) // io.EOF: there are no more
+				return
+			}
+			select {
+			case requests <- r:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	err := a.measure(ctx, stream, requests)
+	if cause := context.Cause(ctx); errors.Is(cause, io.EOF) {
+		return nil
+	}
+	return endOf(ctx, err)
+}
+
+// measure measures until ctx ends.
+func (a *adminService) measure(ctx context.Context, stream adminv1.AdminService_MeasureRawServer, requests <-chan *adminv1.MeasureRawRequest) error {
+	var m Measuring
+	defer func() {
+		if m != nil {
+			m.End()
+		}
+	}()
+	for {
+		var r *adminv1.MeasureRawRequest
+		select {
+		case r = <-requests:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		err := checkMeasure(r)
+		if err == nil && m == nil {
+			m, err = a.admin().MeasureRaw(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		var answer *adminv1.MeasureRawResponse
+		if err := a.exclusive(ctx, func(ctx context.Context) (err error) {
+			answer, err = m.Measure(ctx, r)
+			return err
+		}); err != nil {
+			return err
+		}
+		if err := a.sendSoon(ctx, stream, answer); err != nil {
+			return err
+		}
+	}
+}
+
+func checkMeasure(r *adminv1.MeasureRawRequest) error {
 	for _, b := range []struct {
 		what        string
 		value, most uint64
@@ -223,12 +289,8 @@ func (a *adminService) MeasureRaw(ctx context.Context, r *adminv1.MeasureRawRequ
 		{"bytes in all", uint64(r.GetObjectBytes()) * uint64(r.GetObjects()), rawBytesMax},
 	} {
 		if b.value < 1 || b.value > b.most {
-			return nil, fmt.Errorf("%w: %s is %d, want 1 to %d", api.ErrInvalid, b.what, b.value, b.most)
+			return fmt.Errorf("%w: %s is %d, want 1 to %d", api.ErrInvalid, b.what, b.value, b.most)
 		}
 	}
-	err = a.exclusive(ctx, func(ctx context.Context) (err error) {
-		answer, err = a.admin().MeasureRaw(ctx, r)
-		return err
-	})
-	return answer, err
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,8 @@ type admin struct {
 	object func(ctx context.Context, key string) ([]byte, error)
 	verify func(ctx context.Context, progress func(objects, bytes uint64)) ([]byte, error)
 	raw    func(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error)
+
+	measuring atomic.Int64 // that were begun, and not ended
 }
 
 func (a *admin) Status(context.Context) (*adminv1.GetStatusResponse, error) {
@@ -52,9 +55,19 @@ func (a *admin) Verify(ctx context.Context, progress func(objects, bytes uint64)
 	return a.verify(ctx, progress)
 }
 
-func (a *admin) MeasureRaw(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
-	return a.raw(ctx, r)
+func (a *admin) MeasureRaw(context.Context) (server.Measuring, error) {
+	a.measuring.Add(1)
+	return (*measuring)(a), nil
 }
+
+// measuring is the measurements of an admin.
+type measuring admin
+
+func (m *measuring) Measure(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
+	return m.raw(ctx, r)
+}
+
+func (m *measuring) End() { m.measuring.Add(-1) }
 
 func serveAdmin(t *testing.T, a *admin) (adminv1.AdminServiceClient, *served) {
 	t.Helper()
@@ -227,8 +240,8 @@ func TestVerify(t *testing.T) {
 		}
 		go func() {
 			<-begun
-			_, err := client.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 1, Concurrency: 1, Objects: 1})
-			requireAs[*api.BusyError](t, remote(err))
+			_, err := measure(t, client, &adminv1.MeasureRawRequest{ObjectBytes: 1, Concurrency: 1, Objects: 1})
+			requireAs[*api.BusyError](t, err)
 			s.Drain()
 		}()
 		_, _, err = run()
@@ -237,25 +250,95 @@ func TestVerify(t *testing.T) {
 	})
 }
 
+// measure makes a call with one request.
+func measure(t *testing.T, c adminv1.AdminServiceClient, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
+	stream, err := c.MeasureRaw(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, stream.Send(r))
+	answer, err := stream.Recv()
+	if err != nil {
+		return nil, remote(err)
+	}
+	require.NoError(t, stream.CloseSend())
+	_, err = stream.Recv()
+	require.ErrorIs(t, err, io.EOF)
+	return answer, nil
+}
+
 func TestMeasureRaw(t *testing.T) {
 	a := &admin{raw: func(_ context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
 		return &adminv1.MeasureRawResponse{ElapsedMicros: uint64(r.Objects)}, nil
 	}}
 	client, _ := serveAdmin(t, a)
-	r, err := client.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 8 << 20, Concurrency: 64, Objects: 512})
+	r, err := measure(t, client, &adminv1.MeasureRawRequest{ObjectBytes: 8 << 20, Concurrency: 64, Objects: 512})
 	require.NoError(t, err)
 	require.EqualValues(t, 512, r.ElapsedMicros)
+	require.Zero(t, a.measuring.Load())
 	for _, bad := range []*adminv1.MeasureRawRequest{
 		{}, {ObjectBytes: 8<<20 + 1, Concurrency: 1, Objects: 1}, {ObjectBytes: 1, Concurrency: 65, Objects: 1},
 		{ObjectBytes: 1, Concurrency: 1, Objects: 4097}, {ObjectBytes: 8 << 20, Concurrency: 1, Objects: 513},
 		{ObjectBytes: 1 << 31, Concurrency: 1, Objects: 1 << 31},
 	} {
-		_, err := client.MeasureRaw(t.Context(), bad)
-		require.ErrorIs(t, remote(err), api.ErrInvalid, "%v", bad)
+		_, err := measure(t, client, bad)
+		require.ErrorIs(t, err, api.ErrInvalid, "%v", bad)
 	}
 	a.raw = func(context.Context, *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
 		return nil, api.ErrForbidden
 	}
-	_, err = client.MeasureRaw(t.Context(), &adminv1.MeasureRawRequest{ObjectBytes: 1, Concurrency: 1, Objects: 1})
-	require.ErrorIs(t, remote(err), api.ErrForbidden)
+	_, err = measure(t, client, &adminv1.MeasureRawRequest{ObjectBytes: 1, Concurrency: 1, Objects: 1})
+	require.ErrorIs(t, err, api.ErrForbidden)
+	require.Zero(t, a.measuring.Load(), "an error ends it")
+}
+
+// TestMeasureRawEnds: what was measured is ended with the call, however that
+// ends: also while a measurement is under way.
+func TestMeasureRawEnds(t *testing.T) {
+	small := &adminv1.MeasureRawRequest{ObjectBytes: 1, Concurrency: 1, Objects: 1}
+	for _, c := range []struct {
+		name string
+		end  func(stream adminv1.AdminService_MeasureRawClient, cancel func(), s *served)
+		is   error
+	}{
+		{"by the client", func(stream adminv1.AdminService_MeasureRawClient, _ func(), _ *served) { _ = stream.CloseSend() }, io.EOF},
+		{"by its going away", func(_ adminv1.AdminService_MeasureRawClient, cancel func(), _ *served) { cancel() }, context.Canceled},
+		{"by the node", func(_ adminv1.AdminService_MeasureRawClient, _ func(), s *served) { s.Drain() }, api.ErrUnavailable},
+	} {
+		for _, busy := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, busy: %v", c.name, busy), func(t *testing.T) {
+				begun := make(chan struct{}, 2)
+				a := &admin{}
+				a.raw = func(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error) {
+					begun <- struct{}{}
+					if r.Objects == 2 {
+						<-ctx.Done()
+						return nil, ctx.Err()
+					}
+					return &adminv1.MeasureRawResponse{}, nil
+				}
+				client, s := serveAdmin(t, a)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				stream, err := client.MeasureRaw(ctx)
+				require.NoError(t, err)
+				for range 2 {
+					require.NoError(t, stream.Send(small))
+					_, err = stream.Recv()
+					require.NoError(t, err)
+					<-begun
+				}
+				require.EqualValues(t, 1, a.measuring.Load(), "one for all requests")
+				if busy {
+					require.NoError(t, stream.Send(&adminv1.MeasureRawRequest{ObjectBytes: 1, Concurrency: 1, Objects: 2}))
+					<-begun
+				}
+				c.end(stream, cancel, s)
+				_, err = stream.Recv()
+				if c.is != io.EOF {
+					err = remote(err)
+				}
+				require.ErrorIs(t, err, c.is)
+				eventually(t, "it is ended", func() bool { return a.measuring.Load() == 0 })
+			})
+		}
+	}
 }

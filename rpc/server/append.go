@@ -25,6 +25,7 @@ type appending struct {
 	call   *call
 	stream grpc.ServerStream
 	ctx    context.Context // of the stream
+	hints  *hints          // nil: the client follows none
 
 	room chan struct{} // one for each batch that is taken and whose answer is not sent
 
@@ -45,11 +46,15 @@ type answer struct {
 }
 
 func newAppending(s *Server, stream grpc.ServerStream) *appending {
-	return &appending{
+	a := &appending{
 		s: s, call: callOf(stream.Context()), stream: stream, ctx: stream.Context(),
 		room: make(chan struct{}, s.cfg.Limits.Batches),
 		wake: make(chan struct{}, 1),
 	}
+	if s.cfg.Writer != nil && !rpc.Forwarded(a.ctx) {
+		a.hints = &hints{s: s}
+	}
+	return a
 }
 
 // run sends answers until the stream has ended and all that was taken is
@@ -103,6 +108,9 @@ func (a *appending) send(answers []answer) error {
 	m := &logv1.AppendResponse{Results: make([]*logv1.AppendResult, len(answers))}
 	for i, x := range answers {
 		m.Results[i] = a.result(x)
+		if h := a.hints.about(x); h != nil {
+			m.Hints = append(m.Hints, h)
+		}
 	}
 	if err := a.stream.SendMsg(m); err != nil {
 		return err

@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -25,11 +27,15 @@ type call struct {
 	request string   // the id that the client gave it; may be empty
 
 	// What it has of the connection's and the server's calls.
+	room    *room
+	own     *own
 	counted bool        // as a call in progress
 	waiting atomic.Bool // and as one whose first message has not come
 	timer   *time.Timer // of waiting; nil: for as long as the client likes
 	begun   atomic.Int32
 	unwatch func() bool // stops abandon from being called
+
+	answered atomic.Bool // something was sent
 
 	refused error // it must not begin
 }
@@ -70,7 +76,17 @@ func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	if p, ok := peer.FromContext(ctx); ok {
 		c.conn, c.peer = connOf(p.Addr), p.Addr
 	}
+	if c.conn != nil && s.drained.Err() == nil {
+		// Only this connection is held up: its lock, and its reader.
+		if d := c.conn.pause(c.start); d > 0 {
+			time.Sleep(d)
+		}
+	}
+	if v := info.Header.Get(rpc.MetadataForwarded); len(v) == 1 && v[0] == "1" {
+		ctx = rpc.WithForwarded(ctx)
+	}
 	if c.refused = c.take(); c.refused != nil {
+		runtime.Gosched() // whoever sends many such calls at once lets others go first
 		if end, ok := ctx.Deadline(); !ok || time.Until(end) < farDeadline {
 			return ctx, c.told(ctx, c.refused)
 		}
@@ -84,13 +100,20 @@ func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, erro
 
 // take counts the call, or says what there is too much of.
 func (c *call) take() error {
-	switch {
-	case c.conn == nil:
+	if c.conn == nil {
 		return nil
-	case !c.s.calls.take(c.conn, &c.conn.calls):
+	}
+	c.room, c.own = &c.s.clients, &c.conn.clients
+	if c.m.peers {
+		c.room, c.own = &c.s.peers, &c.conn.peers
+	}
+	switch {
+	case c.m.peers && !c.conn.isPeer():
+		return errNoNode
+	case !c.room.calls.take(c.conn, &c.own.calls):
 		return errTooManyCalls
-	case !c.s.waiting.take(c.conn, &c.conn.waiting):
-		c.s.calls.give(c.conn, &c.conn.calls)
+	case !c.room.waiting.take(c.conn, &c.own.waiting):
+		c.room.calls.give(c.conn, &c.own.calls)
 		return errTooManyWaiting
 	}
 	c.counted = true
@@ -104,7 +127,7 @@ func (c *call) give() {
 	c.arrived()
 	if c.counted {
 		c.counted = false
-		c.s.calls.give(c.conn, &c.conn.calls)
+		c.room.calls.give(c.conn, &c.own.calls)
 		c.s.metrics.running.Dec()
 	}
 }
@@ -121,6 +144,7 @@ func (c *call) abandon() {
 var (
 	errTooManyCalls   = rpc.Status(&api.BusyError{What: "too many calls at a time", RetryAfter: time.Second})
 	errTooManyWaiting = rpc.Status(&api.BusyError{What: "too many calls that have not sent anything", RetryAfter: time.Second})
+	errNoNode         = rpc.Status(fmt.Errorf("%w: only the nodes of the cluster make that call", api.ErrForbidden))
 )
 
 // arrived ends the wait for the first message.
@@ -131,7 +155,7 @@ func (c *call) arrived() {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	c.s.waiting.give(c.conn, &c.conn.waiting)
+	c.room.waiting.give(c.conn, &c.own.waiting)
 }
 
 // requestID returns an id that may stand in a log, or none.

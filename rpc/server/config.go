@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/rpc"
@@ -21,6 +22,12 @@ type Logs interface {
 	// Limits is what batches of a log are held to. It must not wait for
 	// anything. Errors: those of a log that is not there.
 	Limits(log fragment.LogID) (fragment.Limits, error)
+}
+
+// Aged is what Logs may be besides: it says how old what it answers may be. age
+// is 0 where it may not be old at all.
+type Aged interface {
+	TailAge(ctx context.Context, log fragment.LogID, l api.Level) (tail fragment.LSN, age time.Duration, err error)
 }
 
 // Admin is the node as who runs it sees it. All methods may be called at the
@@ -37,16 +44,43 @@ type Admin interface {
 	// Verify returns its report as one JSON object; progress may be called at
 	// any time until it returns.
 	Verify(ctx context.Context, progress func(objects, bytes uint64)) (report []byte, err error)
-	MeasureRaw(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error)
+	// MeasureRaw begins to measure the bucket; End must follow.
+	MeasureRaw(ctx context.Context) (Measuring, error)
+}
+
+// Measuring is measurements of a bucket, one after the other.
+type Measuring interface {
+	Measure(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error)
+	// End removes what they have made.
+	End()
 }
 
 // Config is what a Server works with.
 type Config struct {
-	Logs      Logs   // required
-	Admin     Admin  // nil: there is no AdminService
-	ClusterID string // UUID of the cluster; required
+	Logs      Logs    // required
+	Admin     Admin   // nil: there is no AdminService
+	Cluster   Cluster // nil: there is no ClusterService; needs Admin
+	ClusterID string  // UUID of the cluster; required
 	NodeID    string
 	Version   string // of the program, for people
+	// Addr is where the node tells others that it serves, host:port; empty:
+	// nobody is told.
+	Addr string
+	// Nodes returns where the other nodes of the cluster serve; nil: there are
+	// none.
+	Nodes func() []string
+	// Writer returns where the node serves that writes a log, which may be this
+	// one; empty: not known. It is asked for every batch, and must not wait for
+	// anything. nil: nobody is told.
+	Writer func(fragment.LogID) string
+	// Register registers services that only other nodes call, on connections
+	// that begin with rpc.PeerPreamble. They have limits of their own, and are
+	// served while the server drains, until Close: then their streams end with
+	// api.ErrClosed. nil: there are none.
+	Register func(grpc.ServiceRegistrar)
+	// Starting has the health service say NOT_SERVING until Ready: the node can
+	// be asked, but has to wait for others.
+	Starting bool
 	// Reflection lets anybody ask for the protobuf descriptors.
 	Reflection bool
 	Limits     Limits
@@ -58,9 +92,13 @@ type Config struct {
 // Limits is what a server grants its clients. Zero fields mean their
 // defaults, negative ones are refused.
 type Limits struct {
-	// Connections bounds the connections; what comes beyond is closed at
-	// once. Default rpc.ConnectionsMax.
+	// Connections bounds the connections of clients; what comes beyond is
+	// closed at once, or, if it says nothing, within a second. Default
+	// rpc.ConnectionsMax.
 	Connections int
+	// PeerConnections bounds those of other nodes, beside Connections. Default
+	// rpc.PeerConnectionsMax.
+	PeerConnections int
 	// Streams bounds the calls at a time of one connection. Default
 	// rpc.StreamsMax.
 	Streams int
@@ -71,8 +109,12 @@ type Limits struct {
 	// WaitingCalls bounds likewise those of them whose first message has not
 	// come yet. Default 512.
 	WaitingCalls int
+	// PeerCalls bounds the calls at a time that other nodes make for themselves,
+	// beside Calls, and but for eight of each connection. Default 1,024.
+	PeerCalls int
 	// Resets bounds how many calls a connection may take back within ten
-	// seconds; it is closed then. Default 10,000.
+	// seconds; it is closed then. One that had no answer counts for ten, and
+	// slows the connection down before. Default 10,000.
 	Resets int
 	// Batches bounds the batches of one Append stream that are taken and not
 	// answered; beyond it, the stream is not read on. Default 4,096.
@@ -120,9 +162,11 @@ func (l Limits) WithDefaults() Limits {
 func (l *Limits) validate() error {
 	err := errors.Join(
 		fill("Connections", &l.Connections, rpc.ConnectionsMax),
+		fill("PeerConnections", &l.PeerConnections, rpc.PeerConnectionsMax),
 		fill("Streams", &l.Streams, rpc.StreamsMax),
 		fill("Calls", &l.Calls, 1280),
 		fill("WaitingCalls", &l.WaitingCalls, 512),
+		fill("PeerCalls", &l.PeerCalls, 1024),
 		fill("Resets", &l.Resets, 10_000),
 		fill("Batches", &l.Batches, 4096),
 		fill("ReceiveBytes", &l.ReceiveBytes, rpc.ReceiveBytesMax),

@@ -9,91 +9,41 @@ import (
 // ownCalls is how many calls a connection has whatever others do.
 const ownCalls = 8
 
-// resetWindow is the time within which calls that are taken back are counted.
-const resetWindow = 10 * time.Second
-
-// listener hands out connections that are counted, and closes those that are
-// too many.
-type listener struct {
-	net.Listener
-	s *Server
-}
-
-// Accept implements net.Listener.
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if c := l.s.conns.add(c, l.s); c != nil {
-			return ready(c), nil
-		}
-		l.s.metrics.refused.Inc()
-		if skipped, ok := l.s.logConns.now(); ok {
-			l.s.cfg.Logger.Warn("refused a connection: there are too many", "limit", l.s.cfg.Limits.Connections,
-				"peer", c.RemoteAddr().String(), "refused_since", skipped)
-		}
-		_ = c.Close() // nobody is interested
-	}
-}
-
-// conns are the connections of a server.
-type conns struct {
-	most int
-
-	mu  sync.Mutex
-	all map[*conn]struct{}
-}
-
-// add counts a connection; nil: there are too many, or the server closes.
-func (l *conns) add(c net.Conn, s *Server) *conn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.all) >= l.most || s.closing.Err() != nil {
-		return nil
-	}
-	x := &conn{Conn: c, s: s}
-	l.all[x] = struct{}{}
-	s.metrics.connections.Inc()
-	return x
-}
-
-func (l *conns) remove(c *conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.all, c)
-}
-
-// closeSilent closes the connections that do not speak HTTP/2 yet.
-func (l *conns) closeSilent() {
-	l.mu.Lock()
-	var silent []*conn
-	for c := range l.all {
-		if !c.speaks() {
-			silent = append(silent, c)
-		}
-	}
-	l.mu.Unlock()
-	for _, c := range silent {
-		_ = c.Close() // nothing was said on it
-	}
-}
+const (
+	// resetWindow is the time within which calls that are taken back are counted.
+	resetWindow = 10 * time.Second
+	// unansweredCost is for how many one counts that was taken back before it had
+	// any answer: its client has had nothing of it, and the server its work.
+	unansweredCost = 10
+	// resetPause is how long a call of a connection waits before it begins, for
+	// each tenth of its resets that such calls have used up.
+	resetPause = time.Millisecond
+)
 
 // conn is one connection, and what it has of the server's limits.
 type conn struct {
 	net.Conn
 	s     *Server
+	trial bool // it came when there were enough of clients
 	close sync.Once
 	err   error // of Close
 
+	first   sync.Once // what it says first is read
+	early   []byte    // of that, what is HTTP/2 already; its reader's
+	refused error     // it must not go on; set by first
+	kind    connKind  // guarded by conns.mu
+
 	mu      sync.Mutex
 	spoken  bool // HTTP/2
-	calls   int  // in progress
-	waiting int  // of these, without their first message
-	resets  int  // since
+	clients own  // of the calls in Server.clients
+	peers   own  // and of those in Server.peers
+	resets  int  // since; what counts of them
+	vain    int  // of these, of calls without an answer
 	since   time.Time
 }
+
+// own is what a connection has of a room.
+type own struct{ calls, waiting int }
 
 // connOf finds the connection that an address came from.
 func connOf(a net.Addr) *conn {
@@ -113,6 +63,14 @@ type peerAddr struct {
 func (c *conn) RemoteAddr() net.Addr { return peerAddr{c.Conn.RemoteAddr(), c} }
 
 func (c *conn) Read(b []byte) (int, error) {
+	if err := c.begin(); err != nil {
+		return 0, err
+	}
+	if len(c.early) > 0 {
+		n := copy(b, c.early)
+		c.early = c.early[n:]
+		return n, nil
+	}
 	n, err := c.Conn.Read(b)
 	c.s.metrics.received.Add(float64(n))
 	return n, err
@@ -145,7 +103,7 @@ func (c *conn) Close() error {
 	c.close.Do(func() {
 		c.s.conns.remove(c)
 		c.s.metrics.connections.Dec()
-		if !c.speaks() {
+		if !c.speaks() && !c.trial {
 			c.s.metrics.handshakes.Inc()
 		}
 		c.err = c.Conn.Close()
@@ -154,14 +112,36 @@ func (c *conn) Close() error {
 }
 
 // reset counts a call that was taken back, and says whether these are too many.
-func (c *conn) reset(now time.Time) bool {
+func (c *conn) reset(now time.Time, answered bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now.Sub(c.since) > resetWindow {
-		c.since, c.resets = now, 0
+		c.since, c.resets, c.vain = now, 0, 0
 	}
-	c.resets++
+	if answered {
+		c.resets++
+	} else {
+		c.resets += unansweredCost
+		c.vain += unansweredCost
+	}
 	return c.resets > c.s.cfg.Limits.Resets
+}
+
+// pause says how long the next call must wait: whoever begins calls only to take
+// them back is slowed down long before the connection is closed.
+func (c *conn) pause(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Sub(c.since) > resetWindow {
+		return 0
+	}
+	return min(time.Duration(10*c.vain/c.s.cfg.Limits.Resets), 10) * resetPause
+}
+
+// room is what calls of one kind have, those of clients or those of other nodes.
+type room struct {
+	calls   pool // in progress
+	waiting pool // of these, without their first message
 }
 
 // pool bounds something of all connections together, but for ownCalls of each.

@@ -15,6 +15,12 @@
 // table; of a panic or of an error that is none of ours a client sees that
 // there was one, and the log has the rest.
 //
+// Other nodes call services of their own (Config.Register), and are kept apart
+// from clients: their connections begin with rpc.PeerPreamble, and they and
+// their calls have room that no client can take. A server that has enough of
+// clients waits for a second whether a new connection begins so; if there are
+// too many of those, the one that has been silent for longest goes.
+//
 // Callers may rely on this. A batch is checked once, before it is handed on,
 // and what is refused touches nothing else on its stream. Answers leave in the
 // order in which the service gave them. A reader that stops reading keeps two

@@ -55,6 +55,15 @@ type callStream struct {
 // RecvMsg implements grpc.ServerStream.
 func (x *callStream) RecvMsg(v any) error { return x.call.receive(x.ServerStream.RecvMsg, v) }
 
+// SendMsg implements grpc.ServerStream.
+func (x *callStream) SendMsg(v any) error {
+	err := x.ServerStream.SendMsg(v)
+	if err == nil {
+		x.call.answered.Store(true)
+	}
+	return err
+}
+
 // begin lets the call in, or says why not.
 func (c *call) begin(ctx context.Context) error {
 	if c.refused == nil {
@@ -134,7 +143,7 @@ func (c *call) told(ctx context.Context, err error) error {
 
 // takenBack counts a call that its client does not want any more.
 func (c *call) takenBack() {
-	if c.conn == nil || !c.conn.reset(time.Now()) {
+	if c.conn == nil || !c.conn.reset(time.Now(), c.answered.Load()) {
 		return
 	}
 	if skipped, ok := c.s.logResets.now(); ok {

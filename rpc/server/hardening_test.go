@@ -83,9 +83,17 @@ func TestConnectionLimit(t *testing.T) {
 		open = append(open, x.raw(false))
 	}
 	eventually(t, "all are in", func() bool { return x.metric("wpd_rpc_connections") == 50 })
-	for range 100 {
+	var late []net.Conn
+	for i := range 100 { // half of them say nothing, for as long as they are let
 		c, err := x.dial(t.Context())
 		require.NoError(t, err)
+		if i%2 == 0 {
+			_, err = io.WriteString(c, http2.ClientPreface)
+			require.NoError(t, err)
+		}
+		late = append(late, c)
+	}
+	for _, c := range late {
 		gone(t, c)
 		require.NoError(t, c.Close())
 	}

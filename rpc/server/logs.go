@@ -25,7 +25,30 @@ func (l *logService) logs() Logs { return l.s.cfg.Logs }
 
 func (l *logService) Hello(context.Context, *logv1.HelloRequest) (*logv1.HelloResponse, error) {
 	c := l.s.cfg
-	return &logv1.HelloResponse{ClusterId: c.ClusterID, NodeId: c.NodeID, Version: c.Version}, nil
+	m := &logv1.HelloResponse{ClusterId: c.ClusterID, NodeId: c.NodeID, Version: c.Version, Addr: c.Addr}
+	if c.Nodes != nil {
+		m.OtherAddrs = c.Nodes()
+	}
+	return m, nil
+}
+
+// writer returns where the node serves that writes a log; empty: not known.
+func (s *Server) writer(log fragment.LogID) string {
+	if s.cfg.Writer == nil {
+		return ""
+	}
+	return s.cfg.Writer(log)
+}
+
+// logTo makes the message that tells about a log.
+func (l *logService) logTo(info api.LogInfo) *logv1.Log {
+	m := rpc.LogTo(info)
+	m.WriterAddr = l.s.writer(info.ID)
+	return m
+}
+
+func (l *logService) GetWriter(_ context.Context, r *logv1.GetWriterRequest) (*logv1.GetWriterResponse, error) {
+	return &logv1.GetWriterResponse{Addr: l.s.writer(fragment.LogID(r.GetLogId()))}, nil
 }
 
 func (l *logService) CreateLog(ctx context.Context, r *logv1.CreateLogRequest) (*logv1.CreateLogResponse, error) {
@@ -33,7 +56,7 @@ func (l *logService) CreateLog(ctx context.Context, r *logv1.CreateLogRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return &logv1.CreateLogResponse{Log: rpc.LogTo(info)}, nil
+	return &logv1.CreateLogResponse{Log: l.logTo(info)}, nil
 }
 
 func (l *logService) GetLog(ctx context.Context, r *logv1.GetLogRequest) (*logv1.GetLogResponse, error) {
@@ -50,7 +73,7 @@ func (l *logService) GetLog(ctx context.Context, r *logv1.GetLogRequest) (*logv1
 	if err != nil {
 		return nil, err
 	}
-	return &logv1.GetLogResponse{Log: rpc.LogTo(info)}, nil
+	return &logv1.GetLogResponse{Log: l.logTo(info)}, nil
 }
 
 func (l *logService) ListLogs(ctx context.Context, r *logv1.ListLogsRequest) (*logv1.ListLogsResponse, error) {
@@ -60,7 +83,7 @@ func (l *logService) ListLogs(ctx context.Context, r *logv1.ListLogsRequest) (*l
 	}
 	answer, bytes := &logv1.ListLogsResponse{}, 0
 	for _, info := range all {
-		m := rpc.LogTo(info)
+		m := l.logTo(info)
 		if bytes += proto.Size(m); bytes > pageBytes && len(answer.Logs) > 0 {
 			break // the client asks for what comes after the last
 		}
@@ -82,7 +105,7 @@ func (l *logService) ConfigureLog(ctx context.Context, r *logv1.ConfigureLogRequ
 	if err != nil {
 		return nil, err
 	}
-	return &logv1.ConfigureLogResponse{Log: rpc.LogTo(info)}, nil
+	return &logv1.ConfigureLogResponse{Log: l.logTo(info)}, nil
 }
 
 func (l *logService) DeleteLog(ctx context.Context, r *logv1.DeleteLogRequest) (*logv1.DeleteLogResponse, error) {
@@ -94,13 +117,21 @@ func (l *logService) TrimLog(ctx context.Context, r *logv1.TrimLogRequest) (*log
 }
 
 func (l *logService) GetTail(ctx context.Context, r *logv1.GetTailRequest) (*logv1.GetTailResponse, error) {
-	tail, err := l.logs().Tail(ctx, fragment.LogID(r.GetLogId()), rpc.LevelFrom(r.GetLevel()))
-	return &logv1.GetTailResponse{TailLsn: uint64(tail)}, err
+	log, level := fragment.LogID(r.GetLogId()), rpc.LevelFrom(r.GetLevel())
+	aged, ok := l.logs().(Aged)
+	if !ok {
+		tail, err := l.logs().Tail(ctx, log, level)
+		return &logv1.GetTailResponse{TailLsn: uint64(tail)}, err
+	}
+	tail, age, err := aged.TailAge(ctx, log, level)
+	return &logv1.GetTailResponse{TailLsn: uint64(tail), AgeMicros: uint64(max(age, 0).Microseconds())}, err
 }
 
 func (l *logService) OpenProducer(ctx context.Context, r *logv1.OpenProducerRequest) (*logv1.OpenProducerResponse, error) {
 	opened, err := l.logs().OpenProducer(ctx, rpc.OpenFrom(r))
-	return rpc.OpenedTo(opened), err
+	m := rpc.OpenedTo(opened)
+	m.WriterAddr = l.s.writer(fragment.LogID(r.GetLogId()))
+	return m, err
 }
 
 func (l *logService) GetProducer(ctx context.Context, r *logv1.GetProducerRequest) (*logv1.GetProducerResponse, error) {

@@ -12,7 +12,8 @@ type method struct {
 	label      string // for metrics and logs: service and method, without the package
 	oneRequest bool   // exactly one message comes
 	always     bool   // also while the node drains
-	foreign    bool   // of a service of gRPC's own: its streams know nothing of Drain
+	foreign    bool   // its streams know nothing of Drain
+	peers      bool   // only other nodes call it
 }
 
 // always are the methods that tell how the node is.
@@ -25,7 +26,8 @@ var always = []string{
 // reflection.GRPCServer.
 type registrar struct {
 	*grpc.Server
-	s *Server
+	s     *Server
+	peers bool // the services are for other nodes
 }
 
 // RegisterService implements grpc.ServiceRegistrar.
@@ -34,24 +36,25 @@ func (r registrar) RegisterService(d *grpc.ServiceDesc, impl any) {
 	wrapped.Methods, wrapped.Streams = slices.Clone(d.Methods), slices.Clone(d.Streams)
 	for i := range wrapped.Methods {
 		m := &wrapped.Methods[i]
-		r.s.method(d.ServiceName, m.MethodName).oneRequest = true
+		r.method(d.ServiceName, m.MethodName).oneRequest = true
 		m.Handler = r.s.unary(m.Handler)
 	}
 	for i := range wrapped.Streams {
 		m := &wrapped.Streams[i]
-		r.s.method(d.ServiceName, m.StreamName).oneRequest = !m.ClientStreams
+		r.method(d.ServiceName, m.StreamName).oneRequest = !m.ClientStreams
 		m.Handler = r.s.streaming(m.Handler)
 	}
 	r.Server.RegisterService(&wrapped, impl)
 }
 
-func (s *Server) method(service, name string) *method {
+func (r registrar) method(service, name string) *method {
 	full := service + "/" + name
 	m := &method{
 		label:   service[strings.LastIndexByte(service, '.')+1:] + "/" + name,
-		always:  slices.Contains(always, full),
-		foreign: strings.HasPrefix(service, "grpc."),
+		always:  r.peers || slices.Contains(always, full),
+		foreign: r.peers || strings.HasPrefix(service, "grpc."),
+		peers:   r.peers,
 	}
-	s.methods["/"+full] = m
+	r.s.methods["/"+full] = m
 	return m
 }

@@ -76,3 +76,23 @@ func (r *readyConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, er
 	r.s.metrics.received.Add(float64(n))
 	return buf, n, nil
 }
+
+// hasSpoken says that something came on a connection, and was not read yet. It
+// does not wait.
+func hasSpoken(c net.Conn) (spoken bool) {
+	under, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := under.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var first [1]byte
+	_ = raw.Read(func(fd uintptr) bool {
+		n, _, err := syscall.Recvfrom(int(fd), first[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		spoken = err == nil && n > 0
+		return true
+	})
+	return spoken
+}

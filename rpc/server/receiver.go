@@ -109,6 +109,8 @@ func (r *receiver) part(h rpc.AppendHead) error {
 	}
 	if b.data != nil {
 		r.frame.Copy(b.data[b.have : b.have+h.DataBytes])
+	} else if err := r.passOver(b, h.DataBytes); err != nil {
+		return err
 	}
 	if b.have += h.DataBytes; b.have < b.bytes {
 		return nil
@@ -159,6 +161,30 @@ func (r *receiver) admit(b *incoming) (err error) {
 		return &api.LimitError{What: "batch bytes", Limit: uint64(most), Value: uint64(b.bytes)}
 	}
 	return nil
+}
+
+// A batch that no log could ever take is passed over at this pace, all of them
+// together: no client of ours sends one, and others come first.
+const passOverBytesPerSecond = 64 << 20
+
+// passOver takes its time for n bytes of a refused batch, if it is one of those.
+func (r *receiver) passOver(b *incoming, n int) error {
+	if most := (fragment.Limits{EntryBytesMax: fragment.EntryBytesMax}); b.bytes <= most.BatchBytesMax() {
+		return nil
+	}
+	s := r.a.s
+	if err := s.passing.Acquire(r.a.ctx, 1); err != nil {
+		return err
+	}
+	defer s.passing.Release(1)
+	t := time.NewTimer(time.Duration(n) * time.Second / passOverBytesPerSecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-r.a.ctx.Done():
+		return r.a.ctx.Err()
+	}
 }
 
 // reserve waits for room to put the batch together. What comes in one piece is

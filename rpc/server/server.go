@@ -30,11 +30,12 @@ type Server struct {
 	metrics *metrics
 
 	conns   conns
-	calls   pool // in progress
-	waiting pool // of these, without their first message
+	clients room
+	peers   room // for the calls that other nodes make for themselves
 
 	receiveWhole *semaphore.Weighted // bytes of batches that come in one piece
 	receiveParts *semaphore.Weighted // bytes of the others
+	passing      *semaphore.Weighted // held by who passes over a batch that is far too large
 	slow         *semaphore.Weighted // bytes kept for readers that do not read
 
 	appends, reads atomic.Int64 // streams
@@ -64,10 +65,12 @@ func New(c Config) (*Server, error) {
 	l := c.Limits
 	s := &Server{
 		cfg: c, methods: make(map[string]*method), metrics: newMetrics(), health: health.NewServer(),
-		conns: conns{most: l.Connections, all: make(map[*conn]struct{})},
-		calls: pool{most: l.Calls}, waiting: pool{most: l.WaitingCalls},
+		conns:        conns{clientsMax: l.Connections, peersMax: l.PeerConnections, all: make(map[*conn]struct{})},
+		clients:      room{calls: pool{most: l.Calls}, waiting: pool{most: l.WaitingCalls}},
+		peers:        room{calls: pool{most: l.PeerCalls}, waiting: pool{most: l.PeerCalls}},
 		receiveWhole: semaphore.NewWeighted(l.ReceiveBytes / 4),
 		receiveParts: semaphore.NewWeighted(l.ReceiveBytes - l.ReceiveBytes/4),
+		passing:      semaphore.NewWeighted(1),
 		slow:         semaphore.NewWeighted(l.SlowBytes),
 	}
 	s.drained, s.drain = context.WithCancel(context.Background())
@@ -87,28 +90,53 @@ func New(c Config) (*Server, error) {
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: rpc.PingEveryMin, PermitWithoutStream: true}),
 	)
-	r := registrar{s.grpc, s}
+	r := registrar{Server: s.grpc, s: s}
 	logv1.RegisterLogServiceServer(r, &logService{s: s})
-	s.health.SetServingStatus(logv1.LogService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	if c.Admin != nil {
-		adminv1.RegisterAdminServiceServer(r, newAdminService(s))
-		s.health.SetServingStatus(adminv1.AdminService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+		admin := newAdminService(s)
+		adminv1.RegisterAdminServiceServer(r, admin)
+		if c.Cluster != nil {
+			adminv1.RegisterClusterServiceServer(r, &clusterService{admin: admin, cluster: c.Cluster})
+		}
+	}
+	if c.Register != nil {
+		c.Register(registrar{Server: s.grpc, s: s, peers: true})
 	}
 	healthv1.RegisterHealthServer(r, s.health)
 	if c.Reflection {
 		reflection.Register(r)
 	}
+	status := healthv1.HealthCheckResponse_SERVING
+	if c.Starting {
+		status = healthv1.HealthCheckResponse_NOT_SERVING
+	}
+	s.setHealth(status)
 	if err := s.metrics.register(c.Registerer); err != nil {
 		return nil, fmt.Errorf("rpc server: register metrics: %w", err)
 	}
 	return s, nil
 }
 
+// Ready ends Config.Starting: the health service says SERVING from then on, until
+// Drain.
+func (s *Server) Ready() { s.setHealth(healthv1.HealthCheckResponse_SERVING) }
+
+func (s *Server) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
+	s.health.SetServingStatus("", status)
+	s.health.SetServingStatus(logv1.LogService_ServiceDesc.ServiceName, status)
+	if s.cfg.Admin != nil {
+		s.health.SetServingStatus(adminv1.AdminService_ServiceDesc.ServiceName, status)
+	}
+}
+
 // Serve serves what comes to a listener, and closes it in the end. It returns
 // when the listener fails, or with nil once the server is closed. It may be
 // called for several listeners.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.grpc.Serve(&listener{l, s})
+	x := newListener(l, s)
+	err := s.grpc.Serve(x)
+	_ = x.Close() // gRPC has seen to it
+	x.running.Wait()
 	if errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve %s: %w", l.Addr(), api.ErrClosed)
 	}

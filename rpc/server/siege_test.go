@@ -22,6 +22,7 @@ import (
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/rpc"
+	"github.com/wpd-io/wpd/rpc/peer"
 	"github.com/wpd-io/wpd/rpc/server"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
 	"github.com/wpd-io/wpd/wal/api"
@@ -68,6 +69,7 @@ func besieged() int {
 			},
 			tail: func(context.Context, fragment.LogID, api.Level) (fragment.LSN, error) { return 7, nil },
 		},
+		Register: peer.Register(clusterID, &leader{}),
 	}
 	if err := json.Unmarshal([]byte(os.Getenv(siegeEnv)), &config.Limits); err != nil {
 		return fail(err)

@@ -136,6 +136,36 @@ type BusyError struct {
 func (e *BusyError) Error() string { return "unavailable: " + e.What }
 func (e *BusyError) Unwrap() error { return ErrUnavailable }
 
+// ElsewhereError: another node writes the log; nothing was done here. The same
+// call, at that node, may succeed: for a batch that means the identical one. Is
+// ErrMoved.
+type ElsewhereError struct {
+	Node string // identity of the node that writes the log
+	Addr string // where it serves; empty: not known
+}
+
+func (e *ElsewhereError) Error() string {
+	if e.Addr == "" {
+		return "the log is written by node " + e.Node
+	}
+	return fmt.Sprintf("the log is written by node %s, at %s", e.Node, e.Addr)
+}
+
+func (e *ElsewhereError) Unwrap() error { return ErrMoved }
+
+// LagError: what the node knows of the log is older than the caller's MaxLag
+// allows. Another node may know more. Is ErrUnavailable.
+type LagError struct {
+	Age    time.Duration // how long ago it surely was current
+	MaxLag time.Duration
+}
+
+func (e *LagError) Error() string {
+	return fmt.Sprintf("what this node knows of the log is %v old, at most %v was asked for", e.Age, e.MaxLag)
+}
+
+func (e *LagError) Unwrap() error { return ErrUnavailable }
+
 // StaleError: a configuration was changed by somebody else in between.
 type StaleError struct {
 	What       string

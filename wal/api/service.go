@@ -60,6 +60,12 @@ type LogConfig struct {
 	// EntryBytesMax bounds headers and data of one entry, in bytes; 0 means
 	// 1 MiB, at most 8 MiB.
 	EntryBytesMax uint32
+	// Dedicated gives the log a chain of its own: its fragments are never
+	// shared, and it waits for no other log's. It costs requests of its own.
+	Dedicated bool
+	// Zone is where its writer had better be, at most 64 bytes of
+	// [A-Za-z0-9._-]; empty: anywhere. It is a hint.
+	Zone string
 }
 
 // LogInfo tells about a log.
@@ -75,6 +81,10 @@ type LogInfo struct {
 	Bytes         uint64       // stored bytes of the log's slices, trimmed ones included
 	TrimmedBytes  uint64       // of these, trimmed but not yet freed (whole slices)
 	Extents       []Extent
+	// Writer is the name of the node that writes the log, and Epoch that of the
+	// chain that it is attached to; empty and 0 while nobody does.
+	Writer string
+	Epoch  fragment.Epoch
 }
 
 // Extent is the range [From, To) of a log's LSNs that one chain holds.

@@ -144,6 +144,8 @@ func (v *verifier) boot(ctx context.Context, key string) error {
 	switch {
 	case err != nil:
 		v.object(key, err)
+	case probeKey(o.Identity) == key:
+		// A node tried whether others find what it writes: nothing rests on it.
 	case bootKey(o.Identity, o.Boot) != key:
 		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: fmt.Sprintf("holds boot %d of %q", o.Boot, o.Identity)})
 	case !v.cluster.IsZero() && o.Cluster != v.cluster.String():
@@ -155,6 +157,8 @@ func (v *verifier) boot(ctx context.Context, key string) error {
 func bootKey(identity string, boot uint64) string {
 	return fmt.Sprintf("%s%s/%016x", nodesPrefix, identity, boot)
 }
+
+func probeKey(identity string) string { return nodesPrefix + identity + "/probe" }
 
 // written checks that the boot which wrote an object is on record.
 func (v *verifier) written(ctx context.Context, object, node string, boot uint64, nonce fragment.Nonce) error {
@@ -230,13 +234,14 @@ func (v *verifier) name(id fragment.LogID) string {
 	return ""
 }
 
-// successor returns a later chain of the same writer.
+// successor returns a chain of a later boot of the same writer. In one boot it
+// may have several: a log can have one of its own.
 func (v *verifier) successor(c *chain) *chain {
 	if c.opening == nil {
 		return nil
 	}
 	i := slices.IndexFunc(v.chains, func(x *chain) bool {
-		return x.epoch > c.epoch && x.opening != nil && x.opening.Node == c.opening.Node
+		return x.opening != nil && x.opening.Node == c.opening.Node && x.opening.Boot > c.opening.Boot
 	})
 	if i < 0 {
 		return nil

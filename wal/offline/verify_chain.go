@@ -215,7 +215,7 @@ func (cc *chainCheck) finish(ctx context.Context) error {
 		cc.r.note(Problem{Kind: NoteOpen, Object: fragment.ChainPrefix(c.epoch), Detail: fmt.Sprintf(
 			"is not sealed: in use, or its writer stopped without; it has %d objects", c.end)})
 	case cc.tail == nil && cc.r.ProblemsTotal == short:
-		// Its writer seals what it left before it begins another chain.
+		// Its writer seals what an earlier boot left before it begins another chain.
 		cc.r.problem(Problem{Kind: KindMissing, Object: cc.at, Detail: fmt.Sprintf(
 			"no seal stands here, though %s went on with chain %d", c.opening.Node, uint64(next.epoch))})
 	}

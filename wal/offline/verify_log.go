@@ -86,6 +86,7 @@ func (c *logCheck) enter(a fragment.Attachment) {
 	if seen != c.attachment {
 		c.skip()
 		c.producers = make(map[fragment.ProducerID]*producerCheck)
+		c.time = 0 // what was seen last may have come later
 	}
 	c.attachment = a
 }

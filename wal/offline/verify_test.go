@@ -1,6 +1,7 @@
 package offline_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -66,6 +67,61 @@ func TestVerifyHealthy(t *testing.T) {
 	require.Equal(t, uint64(3), r.Logs)
 	require.Equal(t, uint64(len(w.mem.Keys(""))), r.Objects)
 	require.Equal(t, []string{"open chains/0000000000000004/"}, notes(r))
+}
+
+// TestVerifyToAndFro: a log that went to a chain of a lower epoch and back is in
+// order, though its chains are not.
+func TestVerifyToAndFro(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.chain(1), w.chain(2)
+	var stays [2][]segment.Stay
+	for i, at := range []int{1, 0, 1, 0} {
+		cw := []*segment.Writer{first, second}[at]
+		w.stays = nil
+		m := w.attach(cw, 1, "a")
+		for range 3 + i {
+			w.fragment(cw, 3, m)
+		}
+		stays[at] = append(stays[at], w.stays...)
+	}
+	for i, cw := range []*segment.Writer{first, second} {
+		w.stays = stays[i]
+		w.seal(cw)
+	}
+	require.Empty(t, w.verify())
+}
+
+// TestVerifyChainsOfOneBoot: a node may write several chains at a time, and give
+// any of them up; what an earlier boot wrote, it has sealed.
+func TestVerifyChainsOfOneBoot(t *testing.T) {
+	w := newWorld(t)
+	c := w.identity(1)
+	cw := w.chain(1)
+	m := w.attach(cw, 1, "a")
+	w.fragment(cw, 3, m)
+	c.Epoch = 2
+	own, err := segment.Create(t.Context(), w.store, c, segment.Options{FlushInterval: time.Hour})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = own.Close(context.Background()) })
+	w.fragment(own, 2, w.attach(own, 2, "hot"))
+	require.Empty(t, w.verify())
+
+	next := w.chain(3) // of another boot
+	w.fragment(next, 2, w.attach(next, 1, "a"))
+	require.Equal(t, []string{
+		"missing chains/0000000000000001/0000000000000003",
+		"missing chains/0000000000000002/0000000000000003",
+	}, w.verify())
+}
+
+// TestVerifyProbe: a node's probe object belongs there, that of another does not.
+func TestVerifyProbe(t *testing.T) {
+	w := twoChains(t)
+	probe := map[string]any{"version": 1, "identity": node, "nonce": "00"}
+	w.json("nodes/"+node+"/probe", probe)
+	require.Empty(t, w.verify())
+	w.json("nodes/n2-0123456789abcdef/probe", probe)
+	require.Equal(t, []string{"misplaced nodes/n2-0123456789abcdef/probe"}, w.verify())
 }
 
 func notes(r *offline.Report) []string {

@@ -1157,7 +1157,10 @@ type MeasureRawResponse struct {
 	ElapsedMicros uint64                 `protobuf:"varint,1,opt,name=elapsed_micros,json=elapsedMicros,proto3" json:"elapsed_micros,omitempty"`
 	CpuMicros     uint64                 `protobuf:"varint,2,opt,name=cpu_micros,json=cpuMicros,proto3" json:"cpu_micros,omitempty"`
 	// Times of single creates, in microseconds, in any order.
-	CreateMicros  []uint64 `protobuf:"varint,3,rep,packed,name=create_micros,json=createMicros,proto3" json:"create_micros,omitempty"`
+	CreateMicros []uint64 `protobuf:"varint,3,rep,packed,name=create_micros,json=createMicros,proto3" json:"create_micros,omitempty"`
+	// What was removed before, of what earlier requests of the call had made,
+	// since with this one it would have been more than 16 GiB; 0: nothing.
+	RemovedBytes  uint64 `protobuf:"varint,4,opt,name=removed_bytes,json=removedBytes,proto3" json:"removed_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1211,6 +1214,13 @@ func (x *MeasureRawResponse) GetCreateMicros() []uint64 {
 		return x.CreateMicros
 	}
 	return nil
+}
+
+func (x *MeasureRawResponse) GetRemovedBytes() uint64 {
+	if x != nil {
+		return x.RemovedBytes
+	}
+	return 0
 }
 
 var File_wpd_admin_v1_admin_proto protoreflect.FileDescriptor
@@ -1304,12 +1314,13 @@ const file_wpd_admin_v1_admin_proto_rawDesc = "" +
 	"\x11MeasureRawRequest\x12!\n" +
 	"\fobject_bytes\x18\x01 \x01(\rR\vobjectBytes\x12 \n" +
 	"\vconcurrency\x18\x02 \x01(\rR\vconcurrency\x12\x18\n" +
-	"\aobjects\x18\x03 \x01(\rR\aobjects\"\x7f\n" +
+	"\aobjects\x18\x03 \x01(\rR\aobjects\"\xa4\x01\n" +
 	"\x12MeasureRawResponse\x12%\n" +
 	"\x0eelapsed_micros\x18\x01 \x01(\x04R\relapsedMicros\x12\x1d\n" +
 	"\n" +
 	"cpu_micros\x18\x02 \x01(\x04R\tcpuMicros\x12#\n" +
-	"\rcreate_micros\x18\x03 \x03(\x04R\fcreateMicros2\xbc\x04\n" +
+	"\rcreate_micros\x18\x03 \x03(\x04R\fcreateMicros\x12#\n" +
+	"\rremoved_bytes\x18\x04 \x01(\x04R\fremovedBytes2\xc0\x04\n" +
 	"\fAdminService\x12L\n" +
 	"\tGetStatus\x12\x1e.wpd.admin.v1.GetStatusRequest\x1a\x1f.wpd.admin.v1.GetStatusResponse\x12Q\n" +
 	"\n" +
@@ -1318,9 +1329,9 @@ const file_wpd_admin_v1_admin_proto_rawDesc = "" +
 	"\vSetLogLevel\x12 .wpd.admin.v1.SetLogLevelRequest\x1a!.wpd.admin.v1.SetLogLevelResponse\x12Q\n" +
 	"\n" +
 	"ReadObject\x12\x1f.wpd.admin.v1.ReadObjectRequest\x1a .wpd.admin.v1.ReadObjectResponse0\x01\x12E\n" +
-	"\x06Verify\x12\x1b.wpd.admin.v1.VerifyRequest\x1a\x1c.wpd.admin.v1.VerifyResponse0\x01\x12O\n" +
+	"\x06Verify\x12\x1b.wpd.admin.v1.VerifyRequest\x1a\x1c.wpd.admin.v1.VerifyResponse0\x01\x12S\n" +
 	"\n" +
-	"MeasureRaw\x12\x1f.wpd.admin.v1.MeasureRawRequest\x1a .wpd.admin.v1.MeasureRawResponseB1Z/github.com/wpd-io/wpd/rpc/wpdpb/adminv1;adminv1b\x06proto3"
+	"MeasureRaw\x12\x1f.wpd.admin.v1.MeasureRawRequest\x1a .wpd.admin.v1.MeasureRawResponse(\x010\x01B1Z/github.com/wpd-io/wpd/rpc/wpdpb/adminv1;adminv1b\x06proto3"
 
 var (
 	file_wpd_admin_v1_admin_proto_rawDescOnce sync.Once

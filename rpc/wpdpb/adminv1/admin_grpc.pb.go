@@ -47,9 +47,12 @@ type AdminServiceClient interface {
 	ReadObject(ctx context.Context, in *ReadObjectRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadObjectResponse], error)
 	// Verify reads the whole bucket, and tells what it found as it goes.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyResponse], error)
-	// MeasureRaw measures what the bucket can do, under a scratch prefix. Only
-	// where benches are allowed.
-	MeasureRaw(ctx context.Context, in *MeasureRawRequest, opts ...grpc.CallOption) (*MeasureRawResponse, error)
+	// MeasureRaw measures what the bucket can do, under a scratch prefix, once for
+	// each request. What it makes is there until the call ends, which it does when
+	// that is removed: room that is used again is faster than the fresh room that
+	// a log takes. A client that ends its side gives up the request under way.
+	// Only where benches are allowed, and one call at a time.
+	MeasureRaw(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[MeasureRawRequest, MeasureRawResponse], error)
 }
 
 type adminServiceClient struct {
@@ -147,15 +150,18 @@ func (c *adminServiceClient) Verify(ctx context.Context, in *VerifyRequest, opts
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_VerifyClient = grpc.ServerStreamingClient[VerifyResponse]
 
-func (c *adminServiceClient) MeasureRaw(ctx context.Context, in *MeasureRawRequest, opts ...grpc.CallOption) (*MeasureRawResponse, error) {
+func (c *adminServiceClient) MeasureRaw(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[MeasureRawRequest, MeasureRawResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(MeasureRawResponse)
-	err := c.cc.Invoke(ctx, AdminService_MeasureRaw_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[3], AdminService_MeasureRaw_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[MeasureRawRequest, MeasureRawResponse]{ClientStream: stream}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_MeasureRawClient = grpc.BidiStreamingClient[MeasureRawRequest, MeasureRawResponse]
 
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
@@ -176,9 +182,12 @@ type AdminServiceServer interface {
 	ReadObject(*ReadObjectRequest, grpc.ServerStreamingServer[ReadObjectResponse]) error
 	// Verify reads the whole bucket, and tells what it found as it goes.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error
-	// MeasureRaw measures what the bucket can do, under a scratch prefix. Only
-	// where benches are allowed.
-	MeasureRaw(context.Context, *MeasureRawRequest) (*MeasureRawResponse, error)
+	// MeasureRaw measures what the bucket can do, under a scratch prefix, once for
+	// each request. What it makes is there until the call ends, which it does when
+	// that is removed: room that is used again is faster than the fresh room that
+	// a log takes. A client that ends its side gives up the request under way.
+	// Only where benches are allowed, and one call at a time.
+	MeasureRaw(grpc.BidiStreamingServer[MeasureRawRequest, MeasureRawResponse]) error
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -207,8 +216,8 @@ func (UnimplementedAdminServiceServer) ReadObject(*ReadObjectRequest, grpc.Serve
 func (UnimplementedAdminServiceServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
 }
-func (UnimplementedAdminServiceServer) MeasureRaw(context.Context, *MeasureRawRequest) (*MeasureRawResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method MeasureRaw not implemented")
+func (UnimplementedAdminServiceServer) MeasureRaw(grpc.BidiStreamingServer[MeasureRawRequest, MeasureRawResponse]) error {
+	return status.Error(codes.Unimplemented, "method MeasureRaw not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -318,23 +327,12 @@ func _AdminService_Verify_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_VerifyServer = grpc.ServerStreamingServer[VerifyResponse]
 
-func _AdminService_MeasureRaw_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(MeasureRawRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(AdminServiceServer).MeasureRaw(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: AdminService_MeasureRaw_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AdminServiceServer).MeasureRaw(ctx, req.(*MeasureRawRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+func _AdminService_MeasureRaw_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AdminServiceServer).MeasureRaw(&grpc.GenericServerStream[MeasureRawRequest, MeasureRawResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_MeasureRawServer = grpc.BidiStreamingServer[MeasureRawRequest, MeasureRawResponse]
 
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -355,10 +353,6 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "SetLogLevel",
 			Handler:    _AdminService_SetLogLevel_Handler,
 		},
-		{
-			MethodName: "MeasureRaw",
-			Handler:    _AdminService_MeasureRaw_Handler,
-		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -375,6 +369,12 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Verify",
 			Handler:       _AdminService_Verify_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "MeasureRaw",
+			Handler:       _AdminService_MeasureRaw_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "wpd/admin/v1/admin.proto",

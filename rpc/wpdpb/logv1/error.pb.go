@@ -21,8 +21,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ErrorReason says what a node found wrong. But for UNCERTAIN and MOVED,
-// nothing was done.
+// ErrorReason says what a node found wrong. But for UNSPECIFIED, UNCERTAIN and
+// MOVED, nothing was done.
 type ErrorReason int32
 
 const (
@@ -68,6 +68,12 @@ const (
 	ErrorReason_ERROR_REASON_WRONG_CLUSTER ErrorReason = 19
 	// Only a node for trying things, or one that allows it, does that.
 	ErrorReason_ERROR_REASON_FORBIDDEN ErrorReason = 20
+	// Another node writes the log: node, addr. Make the same call there, send the
+	// identical batch there.
+	ErrorReason_ERROR_REASON_ELSEWHERE ErrorReason = 21
+	// What the node knows of the log is older than the call allows: age_micros,
+	// max_lag_micros.
+	ErrorReason_ERROR_REASON_LAG ErrorReason = 22
 )
 
 // Enum value maps for ErrorReason.
@@ -94,6 +100,8 @@ var (
 		18: "ERROR_REASON_DATA_LOSS",
 		19: "ERROR_REASON_WRONG_CLUSTER",
 		20: "ERROR_REASON_FORBIDDEN",
+		21: "ERROR_REASON_ELSEWHERE",
+		22: "ERROR_REASON_LAG",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":      0,
@@ -117,6 +125,8 @@ var (
 		"ERROR_REASON_DATA_LOSS":        18,
 		"ERROR_REASON_WRONG_CLUSTER":    19,
 		"ERROR_REASON_FORBIDDEN":        20,
+		"ERROR_REASON_ELSEWHERE":        21,
+		"ERROR_REASON_LAG":              22,
 	}
 )
 
@@ -168,7 +178,13 @@ type Error struct {
 	Object   string `protobuf:"bytes,15,opt,name=object,proto3" json:"object,omitempty"`
 	Conflict bool   `protobuf:"varint,16,opt,name=conflict,proto3" json:"conflict,omitempty"`
 	// When to try again; 0: the client decides.
-	RetryMicros   uint64 `protobuf:"varint,17,opt,name=retry_micros,json=retryMicros,proto3" json:"retry_micros,omitempty"`
+	RetryMicros uint64 `protobuf:"varint,17,opt,name=retry_micros,json=retryMicros,proto3" json:"retry_micros,omitempty"`
+	// Identity of a node.
+	Node string `protobuf:"bytes,18,opt,name=node,proto3" json:"node,omitempty"`
+	// Where that node serves, host:port; empty: not known.
+	Addr          string `protobuf:"bytes,19,opt,name=addr,proto3" json:"addr,omitempty"`
+	AgeMicros     uint64 `protobuf:"varint,20,opt,name=age_micros,json=ageMicros,proto3" json:"age_micros,omitempty"`
+	MaxLagMicros  uint64 `protobuf:"varint,21,opt,name=max_lag_micros,json=maxLagMicros,proto3" json:"max_lag_micros,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -322,12 +338,40 @@ func (x *Error) GetRetryMicros() uint64 {
 	return 0
 }
 
+func (x *Error) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Error) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
+}
+
+func (x *Error) GetAgeMicros() uint64 {
+	if x != nil {
+		return x.AgeMicros
+	}
+	return 0
+}
+
+func (x *Error) GetMaxLagMicros() uint64 {
+	if x != nil {
+		return x.MaxLagMicros
+	}
+	return 0
+}
+
 var File_wpd_log_v1_error_proto protoreflect.FileDescriptor
 
 const file_wpd_log_v1_error_proto_rawDesc = "" +
 	"\n" +
 	"\x16wpd/log/v1/error.proto\x12\n" +
-	"wpd.log.v1\"\x9c\x03\n" +
+	"wpd.log.v1\"\x89\x04\n" +
 	"\x05Error\x12/\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x17.wpd.log.v1.ErrorReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
@@ -346,7 +390,12 @@ const file_wpd_log_v1_error_proto_rawDesc = "" +
 	"\x06log_id\x18\x0e \x01(\x04R\x05logId\x12\x16\n" +
 	"\x06object\x18\x0f \x01(\tR\x06object\x12\x1a\n" +
 	"\bconflict\x18\x10 \x01(\bR\bconflict\x12!\n" +
-	"\fretry_micros\x18\x11 \x01(\x04R\vretryMicros*\xc7\x04\n" +
+	"\fretry_micros\x18\x11 \x01(\x04R\vretryMicros\x12\x12\n" +
+	"\x04node\x18\x12 \x01(\tR\x04node\x12\x12\n" +
+	"\x04addr\x18\x13 \x01(\tR\x04addr\x12\x1d\n" +
+	"\n" +
+	"age_micros\x18\x14 \x01(\x04R\tageMicros\x12$\n" +
+	"\x0emax_lag_micros\x18\x15 \x01(\x04R\fmaxLagMicros*\xf9\x04\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ERROR_REASON_NOT_FOUND\x10\x01\x12\x18\n" +
@@ -369,7 +418,9 @@ const file_wpd_log_v1_error_proto_rawDesc = "" +
 	"\x12ERROR_REASON_STALE\x10\x11\x12\x1a\n" +
 	"\x16ERROR_REASON_DATA_LOSS\x10\x12\x12\x1e\n" +
 	"\x1aERROR_REASON_WRONG_CLUSTER\x10\x13\x12\x1a\n" +
-	"\x16ERROR_REASON_FORBIDDEN\x10\x14B-Z+github.com/wpd-io/wpd/rpc/wpdpb/logv1;logv1b\x06proto3"
+	"\x16ERROR_REASON_FORBIDDEN\x10\x14\x12\x1a\n" +
+	"\x16ERROR_REASON_ELSEWHERE\x10\x15\x12\x14\n" +
+	"\x10ERROR_REASON_LAG\x10\x16B-Z+github.com/wpd-io/wpd/rpc/wpdpb/logv1;logv1b\x06proto3"
 
 var (
 	file_wpd_log_v1_error_proto_rawDescOnce sync.Once

@@ -128,7 +128,11 @@ type HelloResponse struct {
 	ClusterId string `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	NodeId    string `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	// Version of the node's program, for people.
-	Version       string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	// Where the node tells others that it serves, host:port.
+	Addr string `protobuf:"bytes,4,opt,name=addr,proto3" json:"addr,omitempty"`
+	// Where the other nodes of the cluster serve.
+	OtherAddrs    []string `protobuf:"bytes,5,rep,name=other_addrs,json=otherAddrs,proto3" json:"other_addrs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,11 +188,29 @@ func (x *HelloResponse) GetVersion() string {
 	return ""
 }
 
+func (x *HelloResponse) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
+}
+
+func (x *HelloResponse) GetOtherAddrs() []string {
+	if x != nil {
+		return x.OtherAddrs
+	}
+	return nil
+}
+
 // LogConfig is what can be set per log.
 type LogConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Bound of headers and data of one entry, in bytes; 0: 1 MiB; at most 8 MiB.
 	EntryBytesMax uint32 `protobuf:"varint,1,opt,name=entry_bytes_max,json=entryBytesMax,proto3" json:"entry_bytes_max,omitempty"`
+	// Give the log a chain of its own.
+	Dedicated bool `protobuf:"varint,2,opt,name=dedicated,proto3" json:"dedicated,omitempty"`
+	// Where its writer had better be; empty: anywhere.
+	Zone          string `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +250,20 @@ func (x *LogConfig) GetEntryBytesMax() uint32 {
 		return x.EntryBytesMax
 	}
 	return 0
+}
+
+func (x *LogConfig) GetDedicated() bool {
+	if x != nil {
+		return x.Dedicated
+	}
+	return false
+}
+
+func (x *LogConfig) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
 }
 
 // Extent is the range of LSNs of a log that one chain holds.
@@ -317,8 +353,14 @@ type Log struct {
 	// Stored bytes, trimmed ones included.
 	Bytes uint64 `protobuf:"varint,9,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// Of these, trimmed and not yet freed.
-	TrimmedBytes  uint64    `protobuf:"varint,10,opt,name=trimmed_bytes,json=trimmedBytes,proto3" json:"trimmed_bytes,omitempty"`
-	Extents       []*Extent `protobuf:"bytes,11,rep,name=extents,proto3" json:"extents,omitempty"`
+	TrimmedBytes uint64    `protobuf:"varint,10,opt,name=trimmed_bytes,json=trimmedBytes,proto3" json:"trimmed_bytes,omitempty"`
+	Extents      []*Extent `protobuf:"bytes,11,rep,name=extents,proto3" json:"extents,omitempty"`
+	// Name of the node that writes the log; empty: nobody does now.
+	Writer string `protobuf:"bytes,12,opt,name=writer,proto3" json:"writer,omitempty"`
+	// Epoch of the chain that it is attached to; 0: none.
+	ChainEpoch uint64 `protobuf:"varint,13,opt,name=chain_epoch,json=chainEpoch,proto3" json:"chain_epoch,omitempty"`
+	// Where its writer serves, host:port; empty: not known.
+	WriterAddr    string `protobuf:"bytes,14,opt,name=writer_addr,json=writerAddr,proto3" json:"writer_addr,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -428,6 +470,27 @@ func (x *Log) GetExtents() []*Extent {
 		return x.Extents
 	}
 	return nil
+}
+
+func (x *Log) GetWriter() string {
+	if x != nil {
+		return x.Writer
+	}
+	return ""
+}
+
+func (x *Log) GetChainEpoch() uint64 {
+	if x != nil {
+		return x.ChainEpoch
+	}
+	return 0
+}
+
+func (x *Log) GetWriterAddr() string {
+	if x != nil {
+		return x.WriterAddr
+	}
+	return ""
 }
 
 type CreateLogRequest struct {
@@ -1032,6 +1095,95 @@ func (*TrimLogResponse) Descriptor() ([]byte, []int) {
 	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
+type GetWriterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LogId         uint64                 `protobuf:"varint,1,opt,name=log_id,json=logId,proto3" json:"log_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWriterRequest) Reset() {
+	*x = GetWriterRequest{}
+	mi := &file_wpd_log_v1_log_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWriterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWriterRequest) ProtoMessage() {}
+
+func (x *GetWriterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wpd_log_v1_log_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWriterRequest.ProtoReflect.Descriptor instead.
+func (*GetWriterRequest) Descriptor() ([]byte, []int) {
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetWriterRequest) GetLogId() uint64 {
+	if x != nil {
+		return x.LogId
+	}
+	return 0
+}
+
+type GetWriterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// host:port; empty: not known, or nobody writes the log now.
+	Addr          string `protobuf:"bytes,1,opt,name=addr,proto3" json:"addr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWriterResponse) Reset() {
+	*x = GetWriterResponse{}
+	mi := &file_wpd_log_v1_log_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWriterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWriterResponse) ProtoMessage() {}
+
+func (x *GetWriterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wpd_log_v1_log_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWriterResponse.ProtoReflect.Descriptor instead.
+func (*GetWriterResponse) Descriptor() ([]byte, []int) {
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetWriterResponse) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
+}
+
 // Level is how fresh an answer must be; without it, what the node knows.
 type Level struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1047,7 +1199,7 @@ type Level struct {
 
 func (x *Level) Reset() {
 	*x = Level{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[17]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1211,7 @@ func (x *Level) String() string {
 func (*Level) ProtoMessage() {}
 
 func (x *Level) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[17]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1224,7 @@ func (x *Level) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Level.ProtoReflect.Descriptor instead.
 func (*Level) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Level) GetAtLeastLsn() uint64 {
@@ -1106,7 +1258,7 @@ type GetTailRequest struct {
 
 func (x *GetTailRequest) Reset() {
 	*x = GetTailRequest{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[18]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1270,7 @@ func (x *GetTailRequest) String() string {
 func (*GetTailRequest) ProtoMessage() {}
 
 func (x *GetTailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[18]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1283,7 @@ func (x *GetTailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTailRequest.ProtoReflect.Descriptor instead.
 func (*GetTailRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetTailRequest) GetLogId() uint64 {
@@ -1149,15 +1301,17 @@ func (x *GetTailRequest) GetLevel() *Level {
 }
 
 type GetTailResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TailLsn       uint64                 `protobuf:"varint,1,opt,name=tail_lsn,json=tailLsn,proto3" json:"tail_lsn,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	TailLsn uint64                 `protobuf:"varint,1,opt,name=tail_lsn,json=tailLsn,proto3" json:"tail_lsn,omitempty"`
+	// How old that may have been.
+	AgeMicros     uint64 `protobuf:"varint,2,opt,name=age_micros,json=ageMicros,proto3" json:"age_micros,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetTailResponse) Reset() {
 	*x = GetTailResponse{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[19]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1323,7 @@ func (x *GetTailResponse) String() string {
 func (*GetTailResponse) ProtoMessage() {}
 
 func (x *GetTailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[19]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,12 +1336,19 @@ func (x *GetTailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTailResponse.ProtoReflect.Descriptor instead.
 func (*GetTailResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetTailResponse) GetTailLsn() uint64 {
 	if x != nil {
 		return x.TailLsn
+	}
+	return 0
+}
+
+func (x *GetTailResponse) GetAgeMicros() uint64 {
+	if x != nil {
+		return x.AgeMicros
 	}
 	return 0
 }
@@ -1211,7 +1372,7 @@ type OpenProducerRequest struct {
 
 func (x *OpenProducerRequest) Reset() {
 	*x = OpenProducerRequest{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[20]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1384,7 @@ func (x *OpenProducerRequest) String() string {
 func (*OpenProducerRequest) ProtoMessage() {}
 
 func (x *OpenProducerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[20]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1397,7 @@ func (x *OpenProducerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenProducerRequest.ProtoReflect.Descriptor instead.
 func (*OpenProducerRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OpenProducerRequest) GetLogId() uint64 {
@@ -1292,13 +1453,15 @@ type OpenProducerResponse struct {
 	Generation    uint64 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
 	TailLsn       uint64 `protobuf:"varint,6,opt,name=tail_lsn,json=tailLsn,proto3" json:"tail_lsn,omitempty"`
 	EntryBytesMax uint32 `protobuf:"varint,7,opt,name=entry_bytes_max,json=entryBytesMax,proto3" json:"entry_bytes_max,omitempty"`
+	// Where the log's writer serves, host:port; empty: not known.
+	WriterAddr    string `protobuf:"bytes,8,opt,name=writer_addr,json=writerAddr,proto3" json:"writer_addr,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OpenProducerResponse) Reset() {
 	*x = OpenProducerResponse{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[21]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1473,7 @@ func (x *OpenProducerResponse) String() string {
 func (*OpenProducerResponse) ProtoMessage() {}
 
 func (x *OpenProducerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[21]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1486,7 @@ func (x *OpenProducerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenProducerResponse.ProtoReflect.Descriptor instead.
 func (*OpenProducerResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *OpenProducerResponse) GetProducerId() uint64 {
@@ -1375,6 +1538,13 @@ func (x *OpenProducerResponse) GetEntryBytesMax() uint32 {
 	return 0
 }
 
+func (x *OpenProducerResponse) GetWriterAddr() string {
+	if x != nil {
+		return x.WriterAddr
+	}
+	return ""
+}
+
 // Producer tells about a named producer.
 type Producer struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -1391,7 +1561,7 @@ type Producer struct {
 
 func (x *Producer) Reset() {
 	*x = Producer{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[22]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1573,7 @@ func (x *Producer) String() string {
 func (*Producer) ProtoMessage() {}
 
 func (x *Producer) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[22]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1586,7 @@ func (x *Producer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Producer.ProtoReflect.Descriptor instead.
 func (*Producer) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Producer) GetName() string {
@@ -1471,7 +1641,7 @@ type GetProducerRequest struct {
 
 func (x *GetProducerRequest) Reset() {
 	*x = GetProducerRequest{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[23]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1653,7 @@ func (x *GetProducerRequest) String() string {
 func (*GetProducerRequest) ProtoMessage() {}
 
 func (x *GetProducerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[23]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1666,7 @@ func (x *GetProducerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProducerRequest.ProtoReflect.Descriptor instead.
 func (*GetProducerRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetProducerRequest) GetLogId() uint64 {
@@ -1522,7 +1692,7 @@ type GetProducerResponse struct {
 
 func (x *GetProducerResponse) Reset() {
 	*x = GetProducerResponse{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[24]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1704,7 @@ func (x *GetProducerResponse) String() string {
 func (*GetProducerResponse) ProtoMessage() {}
 
 func (x *GetProducerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[24]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1717,7 @@ func (x *GetProducerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProducerResponse.ProtoReflect.Descriptor instead.
 func (*GetProducerResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetProducerResponse) GetProducer() *Producer {
@@ -1570,7 +1740,7 @@ type ListProducersRequest struct {
 
 func (x *ListProducersRequest) Reset() {
 	*x = ListProducersRequest{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[25]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1752,7 @@ func (x *ListProducersRequest) String() string {
 func (*ListProducersRequest) ProtoMessage() {}
 
 func (x *ListProducersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[25]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1765,7 @@ func (x *ListProducersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProducersRequest.ProtoReflect.Descriptor instead.
 func (*ListProducersRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListProducersRequest) GetLogId() uint64 {
@@ -1629,7 +1799,7 @@ type ListProducersResponse struct {
 
 func (x *ListProducersResponse) Reset() {
 	*x = ListProducersResponse{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[26]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +1811,7 @@ func (x *ListProducersResponse) String() string {
 func (*ListProducersResponse) ProtoMessage() {}
 
 func (x *ListProducersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[26]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +1824,7 @@ func (x *ListProducersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProducersResponse.ProtoReflect.Descriptor instead.
 func (*ListProducersResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListProducersResponse) GetProducers() []*Producer {
@@ -1675,7 +1845,7 @@ type AppendRequest struct {
 
 func (x *AppendRequest) Reset() {
 	*x = AppendRequest{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[27]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1857,7 @@ func (x *AppendRequest) String() string {
 func (*AppendRequest) ProtoMessage() {}
 
 func (x *AppendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[27]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1870,7 @@ func (x *AppendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendRequest.ProtoReflect.Descriptor instead.
 func (*AppendRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AppendRequest) GetParts() []*AppendPart {
@@ -1729,7 +1899,7 @@ type AppendPart struct {
 
 func (x *AppendPart) Reset() {
 	*x = AppendPart{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[28]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1911,7 @@ func (x *AppendPart) String() string {
 func (*AppendPart) ProtoMessage() {}
 
 func (x *AppendPart) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[28]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1924,7 @@ func (x *AppendPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendPart.ProtoReflect.Descriptor instead.
 func (*AppendPart) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AppendPart) GetRequest() uint64 {
@@ -1793,15 +1963,18 @@ func (x *AppendPart) GetData() []byte {
 }
 
 type AppendResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Results       []*AppendResult        `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Results []*AppendResult        `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// Where logs of this stream are written, if that is another node than the one
+	// that answers; told once for each that is found there.
+	Hints         []*AppendHint `protobuf:"bytes,2,rep,name=hints,proto3" json:"hints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AppendResponse) Reset() {
 	*x = AppendResponse{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[29]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1986,7 @@ func (x *AppendResponse) String() string {
 func (*AppendResponse) ProtoMessage() {}
 
 func (x *AppendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[29]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1999,7 @@ func (x *AppendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendResponse.ProtoReflect.Descriptor instead.
 func (*AppendResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AppendResponse) GetResults() []*AppendResult {
@@ -1834,6 +2007,67 @@ func (x *AppendResponse) GetResults() []*AppendResult {
 		return x.Results
 	}
 	return nil
+}
+
+func (x *AppendResponse) GetHints() []*AppendHint {
+	if x != nil {
+		return x.Hints
+	}
+	return nil
+}
+
+// AppendHint says where batches of a log had better be sent.
+type AppendHint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	LogId uint64                 `protobuf:"varint,1,opt,name=log_id,json=logId,proto3" json:"log_id,omitempty"`
+	// host:port.
+	WriterAddr    string `protobuf:"bytes,2,opt,name=writer_addr,json=writerAddr,proto3" json:"writer_addr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppendHint) Reset() {
+	*x = AppendHint{}
+	mi := &file_wpd_log_v1_log_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppendHint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppendHint) ProtoMessage() {}
+
+func (x *AppendHint) ProtoReflect() protoreflect.Message {
+	mi := &file_wpd_log_v1_log_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppendHint.ProtoReflect.Descriptor instead.
+func (*AppendHint) Descriptor() ([]byte, []int) {
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *AppendHint) GetLogId() uint64 {
+	if x != nil {
+		return x.LogId
+	}
+	return 0
+}
+
+func (x *AppendHint) GetWriterAddr() string {
+	if x != nil {
+		return x.WriterAddr
+	}
+	return ""
 }
 
 // AppendResult is what became of one batch. Without an error it is durable.
@@ -1850,7 +2084,7 @@ type AppendResult struct {
 
 func (x *AppendResult) Reset() {
 	*x = AppendResult{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[30]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +2096,7 @@ func (x *AppendResult) String() string {
 func (*AppendResult) ProtoMessage() {}
 
 func (x *AppendResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[30]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +2109,7 @@ func (x *AppendResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendResult.ProtoReflect.Descriptor instead.
 func (*AppendResult) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{30}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AppendResult) GetRequest() uint64 {
@@ -1934,7 +2168,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[31]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2180,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[31]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2193,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReadRequest) GetLogId() uint64 {
@@ -2043,7 +2277,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[32]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2289,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[32]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2302,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReadResponse) GetKind() isReadResponse_Kind {
@@ -2154,7 +2388,7 @@ type ReadStart struct {
 
 func (x *ReadStart) Reset() {
 	*x = ReadStart{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[33]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2400,7 @@ func (x *ReadStart) String() string {
 func (*ReadStart) ProtoMessage() {}
 
 func (x *ReadStart) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[33]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2413,7 @@ func (x *ReadStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadStart.ProtoReflect.Descriptor instead.
 func (*ReadStart) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReadStart) GetPosition() uint64 {
@@ -2206,7 +2440,7 @@ type ReadChunk struct {
 
 func (x *ReadChunk) Reset() {
 	*x = ReadChunk{}
-	mi := &file_wpd_log_v1_log_proto_msgTypes[34]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2218,7 +2452,7 @@ func (x *ReadChunk) String() string {
 func (*ReadChunk) ProtoMessage() {}
 
 func (x *ReadChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_log_v1_log_proto_msgTypes[34]
+	mi := &file_wpd_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2231,7 +2465,7 @@ func (x *ReadChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadChunk.ProtoReflect.Descriptor instead.
 func (*ReadChunk) Descriptor() ([]byte, []int) {
-	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_wpd_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReadChunk) GetFromLsn() uint64 {
@@ -2275,14 +2509,19 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"\x14wpd/log/v1/log.proto\x12\n" +
 	"wpd.log.v1\x1a\x16wpd/log/v1/error.proto\"\x0e\n" +
-	"\fHelloRequest\"a\n" +
+	"\fHelloRequest\"\x96\x01\n" +
 	"\rHelloResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\tR\aversion\"3\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x12\n" +
+	"\x04addr\x18\x04 \x01(\tR\x04addr\x12\x1f\n" +
+	"\vother_addrs\x18\x05 \x03(\tR\n" +
+	"otherAddrs\"e\n" +
 	"\tLogConfig\x12&\n" +
-	"\x0fentry_bytes_max\x18\x01 \x01(\rR\rentryBytesMax\"{\n" +
+	"\x0fentry_bytes_max\x18\x01 \x01(\rR\rentryBytesMax\x12\x1c\n" +
+	"\tdedicated\x18\x02 \x01(\bR\tdedicated\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\"{\n" +
 	"\x06Extent\x12\x1f\n" +
 	"\vchain_epoch\x18\x01 \x01(\x04R\n" +
 	"chainEpoch\x12\x1e\n" +
@@ -2290,7 +2529,7 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"attachment\x18\x02 \x01(\x04R\n" +
 	"attachment\x12\x19\n" +
 	"\bfrom_lsn\x18\x03 \x01(\x04R\afromLsn\x12\x15\n" +
-	"\x06to_lsn\x18\x04 \x01(\x04R\x05toLsn\"\xe7\x02\n" +
+	"\x06to_lsn\x18\x04 \x01(\x04R\x05toLsn\"\xc1\x03\n" +
 	"\x03Log\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12-\n" +
@@ -2305,7 +2544,12 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"\x05bytes\x18\t \x01(\x04R\x05bytes\x12#\n" +
 	"\rtrimmed_bytes\x18\n" +
 	" \x01(\x04R\ftrimmedBytes\x12,\n" +
-	"\aextents\x18\v \x03(\v2\x12.wpd.log.v1.ExtentR\aextents\"U\n" +
+	"\aextents\x18\v \x03(\v2\x12.wpd.log.v1.ExtentR\aextents\x12\x16\n" +
+	"\x06writer\x18\f \x01(\tR\x06writer\x12\x1f\n" +
+	"\vchain_epoch\x18\r \x01(\x04R\n" +
+	"chainEpoch\x12\x1f\n" +
+	"\vwriter_addr\x18\x0e \x01(\tR\n" +
+	"writerAddr\"U\n" +
 	"\x10CreateLogRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x06config\x18\x02 \x01(\v2\x15.wpd.log.v1.LogConfigR\x06config\"6\n" +
@@ -2336,7 +2580,11 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"\x06log_id\x18\x01 \x01(\x04R\x05logId\x12\x1d\n" +
 	"\n" +
 	"before_lsn\x18\x02 \x01(\x04R\tbeforeLsn\"\x11\n" +
-	"\x0fTrimLogResponse\"s\n" +
+	"\x0fTrimLogResponse\")\n" +
+	"\x10GetWriterRequest\x12\x15\n" +
+	"\x06log_id\x18\x01 \x01(\x04R\x05logId\"'\n" +
+	"\x11GetWriterResponse\x12\x12\n" +
+	"\x04addr\x18\x01 \x01(\tR\x04addr\"s\n" +
 	"\x05Level\x12 \n" +
 	"\fat_least_lsn\x18\x01 \x01(\x04R\n" +
 	"atLeastLsn\x12\"\n" +
@@ -2344,9 +2592,11 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"\x0emax_lag_micros\x18\x03 \x01(\x04R\fmaxLagMicros\"P\n" +
 	"\x0eGetTailRequest\x12\x15\n" +
 	"\x06log_id\x18\x01 \x01(\x04R\x05logId\x12'\n" +
-	"\x05level\x18\x02 \x01(\v2\x11.wpd.log.v1.LevelR\x05level\",\n" +
+	"\x05level\x18\x02 \x01(\v2\x11.wpd.log.v1.LevelR\x05level\"K\n" +
 	"\x0fGetTailResponse\x12\x19\n" +
-	"\btail_lsn\x18\x01 \x01(\x04R\atailLsn\"\xb5\x01\n" +
+	"\btail_lsn\x18\x01 \x01(\x04R\atailLsn\x12\x1d\n" +
+	"\n" +
+	"age_micros\x18\x02 \x01(\x04R\tageMicros\"\xb5\x01\n" +
 	"\x13OpenProducerRequest\x12\x15\n" +
 	"\x06log_id\x18\x01 \x01(\x04R\x05logId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -2356,7 +2606,7 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"\texclusive\x18\x05 \x01(\bR\texclusive\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x06 \x01(\x04R\n" +
-	"generation\"\xf0\x01\n" +
+	"generation\"\x91\x02\n" +
 	"\x14OpenProducerResponse\x12\x1f\n" +
 	"\vproducer_id\x18\x01 \x01(\x04R\n" +
 	"producerId\x12\x14\n" +
@@ -2367,7 +2617,9 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"generation\x18\x05 \x01(\x04R\n" +
 	"generation\x12\x19\n" +
 	"\btail_lsn\x18\x06 \x01(\x04R\atailLsn\x12&\n" +
-	"\x0fentry_bytes_max\x18\a \x01(\rR\rentryBytesMax\"\xa5\x01\n" +
+	"\x0fentry_bytes_max\x18\a \x01(\rR\rentryBytesMax\x12\x1f\n" +
+	"\vwriter_addr\x18\b \x01(\tR\n" +
+	"writerAddr\"\xa5\x01\n" +
 	"\bProducer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x14\n" +
@@ -2396,9 +2648,15 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"\aif_tail\x18\x03 \x01(\x04R\x06ifTail\x12\x1f\n" +
 	"\vbatch_bytes\x18\x04 \x01(\rR\n" +
 	"batchBytes\x12\x12\n" +
-	"\x04data\x18\x05 \x01(\fR\x04data\"D\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\"r\n" +
 	"\x0eAppendResponse\x122\n" +
-	"\aresults\x18\x01 \x03(\v2\x18.wpd.log.v1.AppendResultR\aresults\"\xa4\x01\n" +
+	"\aresults\x18\x01 \x03(\v2\x18.wpd.log.v1.AppendResultR\aresults\x12,\n" +
+	"\x05hints\x18\x02 \x03(\v2\x16.wpd.log.v1.AppendHintR\x05hints\"D\n" +
+	"\n" +
+	"AppendHint\x12\x15\n" +
+	"\x06log_id\x18\x01 \x01(\x04R\x05logId\x12\x1f\n" +
+	"\vwriter_addr\x18\x02 \x01(\tR\n" +
+	"writerAddr\"\xa4\x01\n" +
 	"\fAppendResult\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\x04R\arequest\x12\x19\n" +
 	"\bfrom_lsn\x18\x02 \x01(\x04R\afromLsn\x12\x15\n" +
@@ -2438,7 +2696,7 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"\x0eREAD_FROM_TAIL\x10\x02\x12\x11\n" +
 	"\rREAD_FROM_LSN\x10\x03\x12\x12\n" +
 	"\x0eREAD_FROM_LAST\x10\x04\x12\x12\n" +
-	"\x0eREAD_FROM_TIME\x10\x052\xbc\a\n" +
+	"\x0eREAD_FROM_TIME\x10\x052\x86\b\n" +
 	"\n" +
 	"LogService\x12<\n" +
 	"\x05Hello\x12\x18.wpd.log.v1.HelloRequest\x1a\x19.wpd.log.v1.HelloResponse\x12H\n" +
@@ -2447,7 +2705,8 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"\bListLogs\x12\x1b.wpd.log.v1.ListLogsRequest\x1a\x1c.wpd.log.v1.ListLogsResponse\x12Q\n" +
 	"\fConfigureLog\x12\x1f.wpd.log.v1.ConfigureLogRequest\x1a .wpd.log.v1.ConfigureLogResponse\x12H\n" +
 	"\tDeleteLog\x12\x1c.wpd.log.v1.DeleteLogRequest\x1a\x1d.wpd.log.v1.DeleteLogResponse\x12B\n" +
-	"\aTrimLog\x12\x1a.wpd.log.v1.TrimLogRequest\x1a\x1b.wpd.log.v1.TrimLogResponse\x12B\n" +
+	"\aTrimLog\x12\x1a.wpd.log.v1.TrimLogRequest\x1a\x1b.wpd.log.v1.TrimLogResponse\x12H\n" +
+	"\tGetWriter\x12\x1c.wpd.log.v1.GetWriterRequest\x1a\x1d.wpd.log.v1.GetWriterResponse\x12B\n" +
 	"\aGetTail\x12\x1a.wpd.log.v1.GetTailRequest\x1a\x1b.wpd.log.v1.GetTailResponse\x12Q\n" +
 	"\fOpenProducer\x12\x1f.wpd.log.v1.OpenProducerRequest\x1a .wpd.log.v1.OpenProducerResponse\x12N\n" +
 	"\vGetProducer\x12\x1e.wpd.log.v1.GetProducerRequest\x1a\x1f.wpd.log.v1.GetProducerResponse\x12T\n" +
@@ -2468,7 +2727,7 @@ func file_wpd_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_wpd_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wpd_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_wpd_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_wpd_log_v1_log_proto_goTypes = []any{
 	(ReadFrom)(0),                 // 0: wpd.log.v1.ReadFrom
 	(*HelloRequest)(nil),          // 1: wpd.log.v1.HelloRequest
@@ -2488,25 +2747,28 @@ var file_wpd_log_v1_log_proto_goTypes = []any{
 	(*DeleteLogResponse)(nil),     // 15: wpd.log.v1.DeleteLogResponse
 	(*TrimLogRequest)(nil),        // 16: wpd.log.v1.TrimLogRequest
 	(*TrimLogResponse)(nil),       // 17: wpd.log.v1.TrimLogResponse
-	(*Level)(nil),                 // 18: wpd.log.v1.Level
-	(*GetTailRequest)(nil),        // 19: wpd.log.v1.GetTailRequest
-	(*GetTailResponse)(nil),       // 20: wpd.log.v1.GetTailResponse
-	(*OpenProducerRequest)(nil),   // 21: wpd.log.v1.OpenProducerRequest
-	(*OpenProducerResponse)(nil),  // 22: wpd.log.v1.OpenProducerResponse
-	(*Producer)(nil),              // 23: wpd.log.v1.Producer
-	(*GetProducerRequest)(nil),    // 24: wpd.log.v1.GetProducerRequest
-	(*GetProducerResponse)(nil),   // 25: wpd.log.v1.GetProducerResponse
-	(*ListProducersRequest)(nil),  // 26: wpd.log.v1.ListProducersRequest
-	(*ListProducersResponse)(nil), // 27: wpd.log.v1.ListProducersResponse
-	(*AppendRequest)(nil),         // 28: wpd.log.v1.AppendRequest
-	(*AppendPart)(nil),            // 29: wpd.log.v1.AppendPart
-	(*AppendResponse)(nil),        // 30: wpd.log.v1.AppendResponse
-	(*AppendResult)(nil),          // 31: wpd.log.v1.AppendResult
-	(*ReadRequest)(nil),           // 32: wpd.log.v1.ReadRequest
-	(*ReadResponse)(nil),          // 33: wpd.log.v1.ReadResponse
-	(*ReadStart)(nil),             // 34: wpd.log.v1.ReadStart
-	(*ReadChunk)(nil),             // 35: wpd.log.v1.ReadChunk
-	(*Error)(nil),                 // 36: wpd.log.v1.Error
+	(*GetWriterRequest)(nil),      // 18: wpd.log.v1.GetWriterRequest
+	(*GetWriterResponse)(nil),     // 19: wpd.log.v1.GetWriterResponse
+	(*Level)(nil),                 // 20: wpd.log.v1.Level
+	(*GetTailRequest)(nil),        // 21: wpd.log.v1.GetTailRequest
+	(*GetTailResponse)(nil),       // 22: wpd.log.v1.GetTailResponse
+	(*OpenProducerRequest)(nil),   // 23: wpd.log.v1.OpenProducerRequest
+	(*OpenProducerResponse)(nil),  // 24: wpd.log.v1.OpenProducerResponse
+	(*Producer)(nil),              // 25: wpd.log.v1.Producer
+	(*GetProducerRequest)(nil),    // 26: wpd.log.v1.GetProducerRequest
+	(*GetProducerResponse)(nil),   // 27: wpd.log.v1.GetProducerResponse
+	(*ListProducersRequest)(nil),  // 28: wpd.log.v1.ListProducersRequest
+	(*ListProducersResponse)(nil), // 29: wpd.log.v1.ListProducersResponse
+	(*AppendRequest)(nil),         // 30: wpd.log.v1.AppendRequest
+	(*AppendPart)(nil),            // 31: wpd.log.v1.AppendPart
+	(*AppendResponse)(nil),        // 32: wpd.log.v1.AppendResponse
+	(*AppendHint)(nil),            // 33: wpd.log.v1.AppendHint
+	(*AppendResult)(nil),          // 34: wpd.log.v1.AppendResult
+	(*ReadRequest)(nil),           // 35: wpd.log.v1.ReadRequest
+	(*ReadResponse)(nil),          // 36: wpd.log.v1.ReadResponse
+	(*ReadStart)(nil),             // 37: wpd.log.v1.ReadStart
+	(*ReadChunk)(nil),             // 38: wpd.log.v1.ReadChunk
+	(*Error)(nil),                 // 39: wpd.log.v1.Error
 }
 var file_wpd_log_v1_log_proto_depIdxs = []int32{
 	3,  // 0: wpd.log.v1.Log.config:type_name -> wpd.log.v1.LogConfig
@@ -2517,48 +2779,51 @@ var file_wpd_log_v1_log_proto_depIdxs = []int32{
 	5,  // 5: wpd.log.v1.ListLogsResponse.logs:type_name -> wpd.log.v1.Log
 	3,  // 6: wpd.log.v1.ConfigureLogRequest.config:type_name -> wpd.log.v1.LogConfig
 	5,  // 7: wpd.log.v1.ConfigureLogResponse.log:type_name -> wpd.log.v1.Log
-	18, // 8: wpd.log.v1.GetTailRequest.level:type_name -> wpd.log.v1.Level
-	23, // 9: wpd.log.v1.GetProducerResponse.producer:type_name -> wpd.log.v1.Producer
-	23, // 10: wpd.log.v1.ListProducersResponse.producers:type_name -> wpd.log.v1.Producer
-	29, // 11: wpd.log.v1.AppendRequest.parts:type_name -> wpd.log.v1.AppendPart
-	31, // 12: wpd.log.v1.AppendResponse.results:type_name -> wpd.log.v1.AppendResult
-	36, // 13: wpd.log.v1.AppendResult.error:type_name -> wpd.log.v1.Error
-	0,  // 14: wpd.log.v1.ReadRequest.from:type_name -> wpd.log.v1.ReadFrom
-	18, // 15: wpd.log.v1.ReadRequest.level:type_name -> wpd.log.v1.Level
-	34, // 16: wpd.log.v1.ReadResponse.start:type_name -> wpd.log.v1.ReadStart
-	35, // 17: wpd.log.v1.ReadResponse.chunk:type_name -> wpd.log.v1.ReadChunk
-	36, // 18: wpd.log.v1.ReadResponse.loss:type_name -> wpd.log.v1.Error
-	1,  // 19: wpd.log.v1.LogService.Hello:input_type -> wpd.log.v1.HelloRequest
-	6,  // 20: wpd.log.v1.LogService.CreateLog:input_type -> wpd.log.v1.CreateLogRequest
-	8,  // 21: wpd.log.v1.LogService.GetLog:input_type -> wpd.log.v1.GetLogRequest
-	10, // 22: wpd.log.v1.LogService.ListLogs:input_type -> wpd.log.v1.ListLogsRequest
-	12, // 23: wpd.log.v1.LogService.ConfigureLog:input_type -> wpd.log.v1.ConfigureLogRequest
-	14, // 24: wpd.log.v1.LogService.DeleteLog:input_type -> wpd.log.v1.DeleteLogRequest
-	16, // 25: wpd.log.v1.LogService.TrimLog:input_type -> wpd.log.v1.TrimLogRequest
-	19, // 26: wpd.log.v1.LogService.GetTail:input_type -> wpd.log.v1.GetTailRequest
-	21, // 27: wpd.log.v1.LogService.OpenProducer:input_type -> wpd.log.v1.OpenProducerRequest
-	24, // 28: wpd.log.v1.LogService.GetProducer:input_type -> wpd.log.v1.GetProducerRequest
-	26, // 29: wpd.log.v1.LogService.ListProducers:input_type -> wpd.log.v1.ListProducersRequest
-	28, // 30: wpd.log.v1.LogService.Append:input_type -> wpd.log.v1.AppendRequest
-	32, // 31: wpd.log.v1.LogService.Read:input_type -> wpd.log.v1.ReadRequest
-	2,  // 32: wpd.log.v1.LogService.Hello:output_type -> wpd.log.v1.HelloResponse
-	7,  // 33: wpd.log.v1.LogService.CreateLog:output_type -> wpd.log.v1.CreateLogResponse
-	9,  // 34: wpd.log.v1.LogService.GetLog:output_type -> wpd.log.v1.GetLogResponse
-	11, // 35: wpd.log.v1.LogService.ListLogs:output_type -> wpd.log.v1.ListLogsResponse
-	13, // 36: wpd.log.v1.LogService.ConfigureLog:output_type -> wpd.log.v1.ConfigureLogResponse
-	15, // 37: wpd.log.v1.LogService.DeleteLog:output_type -> wpd.log.v1.DeleteLogResponse
-	17, // 38: wpd.log.v1.LogService.TrimLog:output_type -> wpd.log.v1.TrimLogResponse
-	20, // 39: wpd.log.v1.LogService.GetTail:output_type -> wpd.log.v1.GetTailResponse
-	22, // 40: wpd.log.v1.LogService.OpenProducer:output_type -> wpd.log.v1.OpenProducerResponse
-	25, // 41: wpd.log.v1.LogService.GetProducer:output_type -> wpd.log.v1.GetProducerResponse
-	27, // 42: wpd.log.v1.LogService.ListProducers:output_type -> wpd.log.v1.ListProducersResponse
-	30, // 43: wpd.log.v1.LogService.Append:output_type -> wpd.log.v1.AppendResponse
-	33, // 44: wpd.log.v1.LogService.Read:output_type -> wpd.log.v1.ReadResponse
-	32, // [32:45] is the sub-list for method output_type
-	19, // [19:32] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	20, // 8: wpd.log.v1.GetTailRequest.level:type_name -> wpd.log.v1.Level
+	25, // 9: wpd.log.v1.GetProducerResponse.producer:type_name -> wpd.log.v1.Producer
+	25, // 10: wpd.log.v1.ListProducersResponse.producers:type_name -> wpd.log.v1.Producer
+	31, // 11: wpd.log.v1.AppendRequest.parts:type_name -> wpd.log.v1.AppendPart
+	34, // 12: wpd.log.v1.AppendResponse.results:type_name -> wpd.log.v1.AppendResult
+	33, // 13: wpd.log.v1.AppendResponse.hints:type_name -> wpd.log.v1.AppendHint
+	39, // 14: wpd.log.v1.AppendResult.error:type_name -> wpd.log.v1.Error
+	0,  // 15: wpd.log.v1.ReadRequest.from:type_name -> wpd.log.v1.ReadFrom
+	20, // 16: wpd.log.v1.ReadRequest.level:type_name -> wpd.log.v1.Level
+	37, // 17: wpd.log.v1.ReadResponse.start:type_name -> wpd.log.v1.ReadStart
+	38, // 18: wpd.log.v1.ReadResponse.chunk:type_name -> wpd.log.v1.ReadChunk
+	39, // 19: wpd.log.v1.ReadResponse.loss:type_name -> wpd.log.v1.Error
+	1,  // 20: wpd.log.v1.LogService.Hello:input_type -> wpd.log.v1.HelloRequest
+	6,  // 21: wpd.log.v1.LogService.CreateLog:input_type -> wpd.log.v1.CreateLogRequest
+	8,  // 22: wpd.log.v1.LogService.GetLog:input_type -> wpd.log.v1.GetLogRequest
+	10, // 23: wpd.log.v1.LogService.ListLogs:input_type -> wpd.log.v1.ListLogsRequest
+	12, // 24: wpd.log.v1.LogService.ConfigureLog:input_type -> wpd.log.v1.ConfigureLogRequest
+	14, // 25: wpd.log.v1.LogService.DeleteLog:input_type -> wpd.log.v1.DeleteLogRequest
+	16, // 26: wpd.log.v1.LogService.TrimLog:input_type -> wpd.log.v1.TrimLogRequest
+	18, // 27: wpd.log.v1.LogService.GetWriter:input_type -> wpd.log.v1.GetWriterRequest
+	21, // 28: wpd.log.v1.LogService.GetTail:input_type -> wpd.log.v1.GetTailRequest
+	23, // 29: wpd.log.v1.LogService.OpenProducer:input_type -> wpd.log.v1.OpenProducerRequest
+	26, // 30: wpd.log.v1.LogService.GetProducer:input_type -> wpd.log.v1.GetProducerRequest
+	28, // 31: wpd.log.v1.LogService.ListProducers:input_type -> wpd.log.v1.ListProducersRequest
+	30, // 32: wpd.log.v1.LogService.Append:input_type -> wpd.log.v1.AppendRequest
+	35, // 33: wpd.log.v1.LogService.Read:input_type -> wpd.log.v1.ReadRequest
+	2,  // 34: wpd.log.v1.LogService.Hello:output_type -> wpd.log.v1.HelloResponse
+	7,  // 35: wpd.log.v1.LogService.CreateLog:output_type -> wpd.log.v1.CreateLogResponse
+	9,  // 36: wpd.log.v1.LogService.GetLog:output_type -> wpd.log.v1.GetLogResponse
+	11, // 37: wpd.log.v1.LogService.ListLogs:output_type -> wpd.log.v1.ListLogsResponse
+	13, // 38: wpd.log.v1.LogService.ConfigureLog:output_type -> wpd.log.v1.ConfigureLogResponse
+	15, // 39: wpd.log.v1.LogService.DeleteLog:output_type -> wpd.log.v1.DeleteLogResponse
+	17, // 40: wpd.log.v1.LogService.TrimLog:output_type -> wpd.log.v1.TrimLogResponse
+	19, // 41: wpd.log.v1.LogService.GetWriter:output_type -> wpd.log.v1.GetWriterResponse
+	22, // 42: wpd.log.v1.LogService.GetTail:output_type -> wpd.log.v1.GetTailResponse
+	24, // 43: wpd.log.v1.LogService.OpenProducer:output_type -> wpd.log.v1.OpenProducerResponse
+	27, // 44: wpd.log.v1.LogService.GetProducer:output_type -> wpd.log.v1.GetProducerResponse
+	29, // 45: wpd.log.v1.LogService.ListProducers:output_type -> wpd.log.v1.ListProducersResponse
+	32, // 46: wpd.log.v1.LogService.Append:output_type -> wpd.log.v1.AppendResponse
+	36, // 47: wpd.log.v1.LogService.Read:output_type -> wpd.log.v1.ReadResponse
+	34, // [34:48] is the sub-list for method output_type
+	20, // [20:34] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_wpd_log_v1_log_proto_init() }
@@ -2571,7 +2836,7 @@ func file_wpd_log_v1_log_proto_init() {
 		(*GetLogRequest_Name)(nil),
 		(*GetLogRequest_Id)(nil),
 	}
-	file_wpd_log_v1_log_proto_msgTypes[32].OneofWrappers = []any{
+	file_wpd_log_v1_log_proto_msgTypes[35].OneofWrappers = []any{
 		(*ReadResponse_Start)(nil),
 		(*ReadResponse_Chunk)(nil),
 		(*ReadResponse_Data)(nil),
@@ -2583,7 +2848,7 @@ func file_wpd_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wpd_log_v1_log_proto_rawDesc), len(file_wpd_log_v1_log_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   35,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	LogService_ConfigureLog_FullMethodName  = "/wpd.log.v1.LogService/ConfigureLog"
 	LogService_DeleteLog_FullMethodName     = "/wpd.log.v1.LogService/DeleteLog"
 	LogService_TrimLog_FullMethodName       = "/wpd.log.v1.LogService/TrimLog"
+	LogService_GetWriter_FullMethodName     = "/wpd.log.v1.LogService/GetWriter"
 	LogService_GetTail_FullMethodName       = "/wpd.log.v1.LogService/GetTail"
 	LogService_OpenProducer_FullMethodName  = "/wpd.log.v1.LogService/OpenProducer"
 	LogService_GetProducer_FullMethodName   = "/wpd.log.v1.LogService/GetProducer"
@@ -42,10 +43,16 @@ const (
 // log, 0 means none; ranges are half-open; times are microseconds since 1970.
 //
 // Every call may carry, as metadata, "wpd-cluster": the cluster's UUID, which
-// the node must have, or it refuses the call (ids mean nothing elsewhere); and
+// the node must have, or it refuses the call (ids mean nothing elsewhere);
 // "wpd-request": an id of at most 64 printable characters that the node's logs
-// repeat. A failed call has one Error in its status details, if the node said
-// so itself. An error without one leaves open whether the call was done.
+// repeat; and "wpd-forwarded": with the value 1, a node makes the call for a
+// client of its own, and the node called does not pass it on to a third. A
+// failed call has one Error in its status details, if the node said so itself.
+// An error without one leaves open whether the call was done.
+//
+// Any node takes any call. What only the node that writes a log can do, the
+// others pass on to it; going there directly saves the detour. Where that is,
+// writer_addr and ERROR_REASON_ELSEWHERE tell.
 type LogServiceClient interface {
 	// Hello tells who answers.
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
@@ -61,6 +68,9 @@ type LogServiceClient interface {
 	DeleteLog(ctx context.Context, in *DeleteLogRequest, opts ...grpc.CallOption) (*DeleteLogResponse, error)
 	// TrimLog drops what lies before an LSN; durable on return.
 	TrimLog(ctx context.Context, in *TrimLogRequest, opts ...grpc.CallOption) (*TrimLogResponse, error)
+	// GetWriter tells where the node serves that writes a log, as far as the node
+	// that is asked knows; it asks nobody.
+	GetWriter(ctx context.Context, in *GetWriterRequest, opts ...grpc.CallOption) (*GetWriterResponse, error)
 	// GetTail returns the durable tail.
 	GetTail(ctx context.Context, in *GetTailRequest, opts ...grpc.CallOption) (*GetTailResponse, error)
 	// OpenProducer starts or restarts a producer, and says how far it got.
@@ -157,6 +167,16 @@ func (c *logServiceClient) TrimLog(ctx context.Context, in *TrimLogRequest, opts
 	return out, nil
 }
 
+func (c *logServiceClient) GetWriter(ctx context.Context, in *GetWriterRequest, opts ...grpc.CallOption) (*GetWriterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetWriterResponse)
+	err := c.cc.Invoke(ctx, LogService_GetWriter_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *logServiceClient) GetTail(ctx context.Context, in *GetTailRequest, opts ...grpc.CallOption) (*GetTailResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetTailResponse)
@@ -237,10 +257,16 @@ type LogService_ReadClient = grpc.ServerStreamingClient[ReadResponse]
 // log, 0 means none; ranges are half-open; times are microseconds since 1970.
 //
 // Every call may carry, as metadata, "wpd-cluster": the cluster's UUID, which
-// the node must have, or it refuses the call (ids mean nothing elsewhere); and
+// the node must have, or it refuses the call (ids mean nothing elsewhere);
 // "wpd-request": an id of at most 64 printable characters that the node's logs
-// repeat. A failed call has one Error in its status details, if the node said
-// so itself. An error without one leaves open whether the call was done.
+// repeat; and "wpd-forwarded": with the value 1, a node makes the call for a
+// client of its own, and the node called does not pass it on to a third. A
+// failed call has one Error in its status details, if the node said so itself.
+// An error without one leaves open whether the call was done.
+//
+// Any node takes any call. What only the node that writes a log can do, the
+// others pass on to it; going there directly saves the detour. Where that is,
+// writer_addr and ERROR_REASON_ELSEWHERE tell.
 type LogServiceServer interface {
 	// Hello tells who answers.
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
@@ -256,6 +282,9 @@ type LogServiceServer interface {
 	DeleteLog(context.Context, *DeleteLogRequest) (*DeleteLogResponse, error)
 	// TrimLog drops what lies before an LSN; durable on return.
 	TrimLog(context.Context, *TrimLogRequest) (*TrimLogResponse, error)
+	// GetWriter tells where the node serves that writes a log, as far as the node
+	// that is asked knows; it asks nobody.
+	GetWriter(context.Context, *GetWriterRequest) (*GetWriterResponse, error)
 	// GetTail returns the durable tail.
 	GetTail(context.Context, *GetTailRequest) (*GetTailResponse, error)
 	// OpenProducer starts or restarts a producer, and says how far it got.
@@ -302,6 +331,9 @@ func (UnimplementedLogServiceServer) DeleteLog(context.Context, *DeleteLogReques
 }
 func (UnimplementedLogServiceServer) TrimLog(context.Context, *TrimLogRequest) (*TrimLogResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TrimLog not implemented")
+}
+func (UnimplementedLogServiceServer) GetWriter(context.Context, *GetWriterRequest) (*GetWriterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetWriter not implemented")
 }
 func (UnimplementedLogServiceServer) GetTail(context.Context, *GetTailRequest) (*GetTailResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTail not implemented")
@@ -468,6 +500,24 @@ func _LogService_TrimLog_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LogService_GetWriter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetWriterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LogServiceServer).GetWriter(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LogService_GetWriter_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LogServiceServer).GetWriter(ctx, req.(*GetWriterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LogService_GetTail_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetTailRequest)
 	if err := dec(in); err != nil {
@@ -592,6 +642,10 @@ var LogService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TrimLog",
 			Handler:    _LogService_TrimLog_Handler,
+		},
+		{
+			MethodName: "GetWriter",
+			Handler:    _LogService_GetWriter_Handler,
 		},
 		{
 			MethodName: "GetTail",

@@ -1,0 +1,530 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/fsm"
+)
+
+// refusedStart opens a node and demands an error of type E.
+func refusedStart[E error](t *testing.T, n *townNode) E {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	err := n.start(ctx)
+	e, ok := errors.AsType[E](err)
+	require.Truef(t, ok, "got %v (%T), want a %T", err, err, e)
+	t.Log(err)
+	return e
+}
+
+// removeAtLeader removes a node as who runs the cluster does: at the leader,
+// whoever that is by then.
+func removeAtLeader(t *testing.T, w *town, nodes []*townNode, identity string) error {
+	t.Helper()
+	for {
+		err := w.leader(nodes...).m().Remove(t.Context(), identity)
+		if !errors.Is(err, ErrNotLeader) {
+			return err
+		}
+	}
+}
+
+// One node makes a cluster and others join: up to three become voters, further
+// ones have the same metadata.
+func TestGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		first := w.node("n1", bootstrap)
+		begin := time.Now()
+		w.startAll(first)
+		require.Less(t, time.Since(begin), time.Second, "alone, nobody is waited for")
+		proposeAt(t, first, "a")
+		nodes := []*townNode{first}
+		for _, name := range []string{"n2", "n3", "n4", "n5"} {
+			n := w.node(name)
+			w.startAll(n)
+			nodes = append(nodes, n)
+			require.Equal(t, first.m().ClusterID(), n.m().ClusterID())
+			proposeAt(t, n, name)
+		}
+		want := voters("n1", "n2", "n3")
+		want["n4"], want["n5"] = RoleNonVoter, RoleNonVoter
+		w.eventually(func() bool {
+			got := roles(first.m())
+			return got["n2"] == RoleVoter && got["n3"] == RoleVoter
+		})
+		time.Sleep(time.Minute)
+		leader := w.leader(nodes...).m()
+		require.Equal(t, want, roles(leader))
+		for _, n := range nodes {
+			require.NoError(t, n.m().Confirm(t.Context()))
+			require.Equal(t, []string{"a", "n2", "n3", "n4", "n5"}, logNames(n.m()))
+		}
+		for _, i := range leader.Members() {
+			require.NotZero(t, i.Contact)
+			require.Less(t, time.Since(i.Contact), time.Second)
+			require.NotZero(t, i.Index)
+			require.Zero(t, i.Trails)
+			require.NotEmpty(t, i.Raft)
+		}
+		for _, i := range nodes[4].m().Members() {
+			require.Equal(t, i.Name == "n5", !i.Contact.IsZero(), "only the leader hears of others")
+		}
+
+		// With one voter gone for good, one of the others takes its place.
+		gone := nodes[1]
+		gone.close()
+		w.eventually(func() bool {
+			return removeAtLeader(t, w, nodes, w.identity("n2")) == nil
+		})
+		w.eventually(func() bool { return len(voterNames(w.leader(nodes...).m())) == 3 })
+	})
+}
+
+// voterNames returns the names of the voters.
+func voterNames(m *Member) (names []string) {
+	for _, i := range m.Members() {
+		if i.Role == RoleVoter {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
+// identity returns the identity that the metadata has for a name.
+func (w *town) identity(name string) (identity string) {
+	for _, n := range w.nodes {
+		if m := n.m(); m != nil {
+			m.View(func(s *fsm.State) {
+				if x, ok := s.NodeByName(name); ok {
+					identity = x.Identity
+				}
+			})
+		}
+	}
+	require.NotEmpty(w.t, identity)
+	return identity
+}
+
+// Kill whoever leads: the others go on within seconds, and it comes back as
+// what it was.
+func TestFailover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		for range 5 {
+			leader := w.leader(nodes...)
+			identity, boot := leader.m().Identity(), leader.m().Boot()
+			begin := time.Now()
+			leader.close()
+			next := w.leader(nodes...)
+			require.NotSame(t, leader, next)
+			require.Less(t, time.Since(begin), 8*time.Second)
+			proposeAt(t, next, "by-"+next.m().Identity()+leader.name)
+			w.startAll(leader)
+			require.Equal(t, identity, leader.m().Identity())
+			require.Equal(t, boot+1, leader.m().Boot())
+			require.Equal(t, voters("n1", "n2", "n3"), roles(leader.m()))
+			m := w.leader(nodes...).m()
+			m.View(func(s *fsm.State) { require.NoError(t, s.Check()) })
+			if m.Identity() == next.m().Identity() {
+				_, err := m.Propose(t.Context(), fsm.NewDeleteLog(logID(m, "by-"+m.Identity()+leader.name)))
+				require.NoError(t, err)
+			}
+		}
+	})
+}
+
+// A leader that is cut off leads no more; when it is back it follows, and what
+// it could not commit is gone.
+func TestIsolatedLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		old := w.leader(nodes...)
+		old.isolate(true)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		_, err := old.m().Propose(ctx, fsm.NewCreateLog("lost", fsm.LogConfig{EntryBytesMax: 1}, 7))
+		cancel()
+		require.Error(t, err)
+		require.False(t, old.m().Leads())
+		next := w.leader(nodes...)
+		require.NotSame(t, old, next)
+		proposeAt(t, next, "kept")
+		old.isolate(false)
+		w.eventually(func() bool { return old.m().Leader() == next.m().Identity() })
+		require.NoError(t, old.m().Confirm(t.Context()))
+		require.Equal(t, []string{"kept"}, logNames(old.m()))
+	})
+}
+
+// A voter that was cut off for long asks before it stands for election, so that
+// its return disturbs nobody.
+func TestPreVote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		leader := w.leader(nodes...)
+		cut := nodes[0]
+		if cut == leader {
+			cut = nodes[1]
+		}
+		term := leader.m().raft.CurrentTerm()
+		cut.isolate(true)
+		time.Sleep(time.Minute)
+		require.Empty(t, cut.m().Leader())
+		require.Equal(t, term, cut.m().raft.CurrentTerm())
+		cut.isolate(false)
+		w.eventually(func() bool { return cut.m().Leader() == leader.m().Identity() })
+		require.Equal(t, term, leader.m().raft.CurrentTerm())
+	})
+}
+
+func logID(m *Member, name string) (id fragment.LogID) {
+	m.View(func(s *fsm.State) {
+		if l, ok := s.LogByName(name); ok {
+			id = l.ID
+		}
+	})
+	return id
+}
+
+// Everybody starts again at other addresses: gossip finds them, raft's
+// configuration follows.
+func TestAllMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		proposeAt(t, nodes[0], "a")
+		for _, n := range nodes {
+			n.close()
+		}
+		for i, n := range nodes {
+			n.ip = "10.0.1." + string(rune('1'+i))
+			n.config.Network = w.net.host(n.ip)
+			n.config.Listen, n.config.GossipListen, n.config.Info.GRPC = n.ip+":8071", n.ip+":8072", n.ip+":8070"
+			n.config.Join = []string{"10.0.1.1:8072"}
+		}
+		w.startAll(nodes...)
+		require.Equal(t, []string{"a"}, logNames(nodes[0].m()))
+		w.eventually(func() bool {
+			for _, i := range w.leader(nodes...).m().Members() {
+				if i.Raft != w.nodes[i.Name].config.Listen {
+					return false
+				}
+			}
+			return true
+		})
+		require.Equal(t, voters("n1", "n2", "n3"), roles(nodes[0].m()))
+	})
+}
+
+// A node that began without a network gets one, and others join it.
+func TestGrowFromAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		n1 := w.node("n1", bootstrap)
+		networked := n1.config
+		n1.config = Config{Name: "n1", Bucket: w.bucket, wrap: networked.wrap}
+		require.NoError(t, n1.start(t.Context()))
+		proposeAt(t, n1, "a")
+		cluster := n1.m().ClusterID()
+		n1.close()
+		n1.config = networked
+		w.startAll(n1)
+		require.Equal(t, cluster, n1.m().ClusterID())
+		n2, n3 := w.node("n2"), w.node("n3")
+		w.startAll(n2)
+		w.startAll(n3)
+		w.eventually(func() bool { return len(voterNames(n1.m())) == 3 })
+		require.Equal(t, []string{"a"}, logNames(n3.m()))
+		for _, i := range n1.m().Members() {
+			require.Equal(t, w.nodes[i.Name].config.Listen, i.Raft)
+		}
+		// And back: it has company now.
+		for _, n := range []*townNode{n1, n2, n3} {
+			n.close()
+		}
+		n1.config = Config{Name: "n1", Bucket: w.bucket, wrap: networked.wrap}
+		e := refusedStart[*GroupError](t, n1)
+		require.Equal(t, 3, e.Members)
+		n1.config = networked
+		w.startAll(n1, n2, n3)
+	})
+}
+
+// A removed node stays out: it fails while it runs, or is told when it starts.
+func TestRemove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		n4 := w.node("n4")
+		w.startAll(n4)
+		all := append(nodes, n4)
+
+		// A voter that runs; its chain is being sealed, its place is taken.
+		leader := w.leader(nodes...)
+		victim := nodes[0]
+		if victim == leader {
+			victim = nodes[1]
+		}
+		identity := victim.m().Identity()
+		epoch, err := victim.m().Grant(t.Context(), 8)
+		require.NoError(t, err)
+		require.NoError(t, leader.m().Remove(t.Context(), identity))
+		require.NoError(t, leader.m().Remove(t.Context(), identity), "again")
+		<-victim.m().Failed()
+		e, ok := errors.AsType[*RemovedError](victim.m().Err())
+		require.True(t, ok, victim.m().Err())
+		require.Equal(t, identity, e.Identity)
+		leader.m().View(func(s *fsm.State) {
+			c, _ := s.Chain(epoch)
+			require.Equal(t, fsm.ChainSealing, c.State)
+		})
+		victim.close()
+		w.eventually(func() bool { return roles(w.leader(all...).m())["n4"] == RoleVoter })
+		require.NotContains(t, roles(w.leader(all...).m()), victim.name)
+		refusedStart[*RemovedError](t, victim)
+		refusedStart[*RemovedError](t, victim)
+
+		// Wiped, it is a new member of its old name.
+		victim.wipe()
+		w.startAll(victim)
+		require.NotEqual(t, identity, victim.m().Identity())
+		require.Equal(t, uint64(1), victim.m().Boot())
+
+		// The leader itself hands over first.
+		leader = w.leader(all...)
+		identity = leader.m().Identity()
+		require.ErrorIs(t, leader.m().Remove(t.Context(), identity), ErrNotLeader)
+		require.NoError(t, removeAtLeader(t, w, all, identity))
+		<-leader.m().Failed()
+		leader.close()
+
+		require.ErrorIs(t, removeAtLeader(t, w, all, "nobody-0123456789abcdef"), fs.ErrNotExist)
+	})
+}
+
+// A node that is removed while it is cut off, or down, or had no vote, learns
+// of it when it can.
+func TestRemovedUnaware(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		n4, n5 := w.node("n4"), w.node("n5")
+		w.startAll(n4, n5)
+		leader := w.leader(nodes...)
+		voter := nodes[0]
+		if voter == leader {
+			voter = nodes[1]
+		}
+		voter.isolate(true)
+		n4.isolate(true)
+		n5.close()
+		for _, n := range []string{voter.name, "n4", "n5"} {
+			require.NoError(t, leader.m().Remove(t.Context(), w.identity(n)))
+		}
+		require.NoError(t, voter.m().Err())
+		require.NoError(t, n4.m().Err())
+		voter.isolate(false)
+		n4.isolate(false)
+		for _, n := range []*townNode{voter, n4} {
+			<-n.m().Failed()
+			_, ok := errors.AsType[*RemovedError](n.m().Err())
+			require.True(t, ok, n.m().Err())
+			n.close()
+		}
+		refusedStart[*RemovedError](t, n5)
+		require.Equal(t, leader.m().Identity(), w.leader(nodes...).m().Identity(), "nobody disturbed the leader")
+	})
+}
+
+// A removal must leave a majority that answers.
+func TestRemoveKeepsMajority(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		leader := w.leader(nodes...)
+		var others []*townNode
+		for _, n := range nodes {
+			if n != leader {
+				others = append(others, n)
+			}
+		}
+		others[0].isolate(true)
+		time.Sleep(10 * time.Second)
+		err := leader.m().Remove(t.Context(), others[1].m().Identity())
+		e, ok := errors.AsType[*QuorumError](err)
+		require.True(t, ok, err)
+		require.Equal(t, QuorumError{Identity: others[1].m().Identity(), Well: 1, Voters: 2}, *e)
+		require.NoError(t, leader.m().Remove(t.Context(), others[0].m().Identity()))
+		proposeAt(t, others[1], "goes-on")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		n1 := w.node("n1", bootstrap)
+		w.startAll(n1)
+		err := n1.m().Remove(t.Context(), n1.m().Identity())
+		_, ok := errors.AsType[*MemberError](err)
+		require.True(t, ok, err)
+	})
+}
+
+// Nodes that were not heard of for long are removed, as long as a majority
+// stays; and what was removed can't come back.
+func TestRemoveDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		dead := func(c *Config) { c.Autopilot.RemoveDeadAfter = 10 * time.Minute }
+		nodes := w.form(3, dead)
+		n4 := w.node("n4", dead)
+		w.startAll(n4)
+		leader := w.leader(nodes...)
+		var others []*townNode
+		for _, n := range nodes {
+			if n != leader {
+				others = append(others, n)
+			}
+		}
+		others[0].close()
+		n4.close()
+		time.Sleep(9 * time.Minute)
+		require.Len(t, roles(leader.m()), 4)
+		time.Sleep(2 * time.Minute)
+		require.Len(t, roles(w.leader(nodes...).m()), 2)
+		leader.m().View(func(s *fsm.State) {
+			removed := 0
+			for n := range s.Nodes() {
+				if n.Removed {
+					removed++
+				}
+			}
+			require.Equal(t, 2, removed)
+		})
+		refusedStart[*RemovedError](t, n4)
+		refusedStart[*RemovedError](t, others[0])
+		// The last but one stays, dead or not: alone, the leader could not tell
+		// that it is not the one who is cut off.
+		others[1].close()
+		time.Sleep(30 * time.Minute)
+		require.Len(t, roles(leader.m()), 2)
+		w.startAll(others[1])
+		proposeAt(t, others[1], "goes-on")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3, func(c *Config) { c.Autopilot.RemoveDeadAfter = -1 })
+		leader := w.leader(nodes...)
+		for _, n := range nodes {
+			if n != leader {
+				n.close()
+				break
+			}
+		}
+		time.Sleep(30 * time.Minute)
+		require.Len(t, roles(w.leader(nodes...).m()), 3)
+	})
+}
+
+// A node whose directory was wiped comes back under its name as another member,
+// in place of the one that it was.
+func TestWiped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		leader := w.leader(nodes...)
+		victim := nodes[2]
+		if victim == leader {
+			victim = nodes[1]
+		}
+		was := victim.m().Identity()
+		victim.close()
+		victim.wipe()
+		w.startAll(victim)
+		is := victim.m().Identity()
+		require.NotEqual(t, was, is)
+		leader.m().View(func(s *fsm.State) {
+			n, _ := s.Node(was)
+			require.True(t, n.Removed)
+			n, ok := s.NodeByName(victim.name)
+			require.True(t, ok)
+			require.Equal(t, is, n.Identity)
+		})
+		w.eventually(func() bool { return roles(leader.m())[victim.name] == RoleVoter })
+		require.Equal(t, voters("n1", "n2", "n3"), roles(leader.m()))
+	})
+}
+
+// A second node under the name of one that is alive is refused, and says what
+// to do.
+func TestNameTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		twin := w.node("n2")
+		e := refusedStart[*NameTakenError](t, twin)
+		require.Equal(t, nodes[1].m().Identity(), e.Holder)
+		require.ErrorContains(t, e, "wpd cluster remove "+e.Holder)
+		require.Equal(t, voters("n1", "n2", "n3"), roles(w.leader(nodes...).m()))
+		require.NoError(t, nodes[1].m().Err())
+
+		// Removed by hand, the name is free at once.
+		identity := nodes[1].m().Identity()
+		require.NoError(t, removeAtLeader(t, w, nodes, identity))
+		w.startAll(twin)
+	})
+}
+
+func TestTransferLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		n4 := w.node("n4")
+		w.startAll(n4)
+		leader := w.leader(nodes...)
+		require.NoError(t, leader.m().TransferLeader(t.Context(), leader.m().Identity()), "it is already")
+		for _, n := range nodes {
+			leader = w.leader(nodes...)
+			require.NoError(t, leader.m().TransferLeader(t.Context(), n.m().Identity()))
+			require.Same(t, n, w.leader(nodes...))
+		}
+		require.NoError(t, w.leader(nodes...).m().TransferLeader(t.Context(), ""))
+		leader = w.leader(nodes...)
+		for _, id := range []string{n4.m().Identity(), "nobody"} {
+			err := leader.m().TransferLeader(t.Context(), id)
+			_, ok := errors.AsType[*MemberError](err)
+			require.True(t, ok, err)
+		}
+		require.ErrorIs(t, n4.m().TransferLeader(t.Context(), ""), ErrNotLeader)
+		require.ErrorIs(t, n4.m().Remove(t.Context(), leader.m().Identity()), ErrNotLeader)
+	})
+}
+
+// A snapshot holds all that was committed before it was asked for, wherever.
+func TestMemberSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		for i, n := range nodes {
+			proposeAt(t, nodes[(i+1)%3], "log-"+n.name)
+			var b bytes.Buffer
+			require.NoError(t, n.m().Snapshot(t.Context(), &b))
+			s, err := fsm.Restore(bytes.NewReader(b.Bytes()))
+			require.NoError(t, err)
+			require.Equal(t, i+1, s.LogCount())
+			b.Bytes()[b.Len()/2] ^= 1
+			_, err = fsm.Restore(&b)
+			require.Error(t, err)
+		}
+	})
+}

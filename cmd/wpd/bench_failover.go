@@ -1,0 +1,332 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wpd-io/wpd"
+)
+
+// failoverBenchmark kills the node that writes a log, again and again, and
+// measures how long appends stand still.
+type failoverBenchmark struct {
+	nodes   int
+	rounds  int
+	rate    float64
+	dir     string
+	compare string
+}
+
+// failoverResult is what it found. Times are in milliseconds.
+type failoverResult struct {
+	Case          string    `json:"case"`
+	Nodes         int       `json:"nodes"`
+	Rounds        int       `json:"rounds"`
+	TTL           float64   `json:"lease_ttl_ms"`
+	Followers     int       `json:"rounds_of_followers"` // the killed one did not lead
+	P50           float64   `json:"p50_ms"`              // of these
+	Max           float64   `json:"max_ms"`
+	Leaders       int       `json:"rounds_of_leaders"` // the killed one led as well
+	LeaderP50     float64   `json:"leader_p50_ms"`
+	LeaderMax     float64   `json:"leader_max_ms"`
+	All           []float64 `json:"rounds_ms"`
+	Acknowledged  int64     `json:"acknowledged"`
+	Verified      bool      `json:"verified"` // all that was acknowledged is there, once, in order
+	VerifyProblem string    `json:"verify_problem,omitempty"`
+}
+
+func newBenchFailoverCommand() *cobra.Command {
+	b := &failoverBenchmark{}
+	cmd := &cobra.Command{
+		Use:   "failover",
+		Short: "Kill the writer again and again, and measure until another has taken over",
+		Long: `Start a cluster, each node in a process of its own, append to a log at a steady rate,
+and kill -9 the node that writes it, again and again; each is started anew before the
+next is killed. Measured is the time from the kill until an append that was begun after
+it is acknowledged: by another node. In the end everything is read back and checked.`,
+		Example: "  wpd bench failover --rounds 20\n  wpd bench failover --nodes 5 -o json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return b.runAndPrint(cmd) },
+	}
+	f := cmd.Flags()
+	f.IntVar(&b.nodes, "nodes", 3, "how many nodes: 3 to 9")
+	f.IntVar(&b.rounds, "rounds", 20, "how often the writer is killed")
+	f.Float64Var(&b.rate, "rate", 500, "appends a second")
+	f.StringVar(&b.dir, "dir", "", "directory to work in, below which all is removed in the end (default: the system's for temporary files)")
+	addCompareFlag(f, &b.compare)
+	return cmd
+}
+
+func (b *failoverBenchmark) runAndPrint(cmd *cobra.Command) error {
+	switch {
+	case b.nodes < 3 || b.nodes > devNodesMax:
+		return usagef(cmd, "--nodes is %d; want 3 to %d", b.nodes, devNodesMax)
+	case b.rounds < 1 || b.rounds > 1000:
+		return usagef(cmd, "--rounds is %d; want 1 to 1,000", b.rounds)
+	case b.rate <= 0 || b.rate > 10_000:
+		return usagef(cmd, "--rate is %v; want up to 10,000", b.rate)
+	}
+	old, err := findBaseline(b.compare, benchKey{Case: "failover"})
+	if err != nil {
+		return usage(cmd, err)
+	}
+	r, err := b.run(cmd.Context(), newProgress(cmd))
+	if err != nil {
+		return err
+	}
+	if err := printBench(cmd, r, old, r.print); err != nil {
+		return err
+	}
+	if !r.Verified {
+		return &exitError{exitDataLoss, errors.New(r.VerifyProblem)}
+	}
+	return nil
+}
+
+func (b *failoverBenchmark) run(ctx context.Context, p *progress) (_ *failoverResult, err error) {
+	defer p.clear()
+	p.say("starting %d nodes", b.nodes)
+	c, err := startBenchCluster(ctx, b.dir, b.nodes)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	log, err := c.client.Create(ctx, "failover", wpd.LogConfig{})
+	if err != nil {
+		return nil, c.blame(err)
+	}
+	load, err := startSteady(ctx, log, b.rate)
+	if err != nil {
+		return nil, c.blame(err)
+	}
+	r := &failoverResult{Case: "failover", Nodes: b.nodes, TTL: 3000}
+	var followers, leaders []float64
+	for r.Rounds < b.rounds {
+		p.say("round %d of %d", r.Rounds+1, b.rounds)
+		took, led, err := b.round(ctx, c, log, load)
+		if err != nil {
+			load.stop()
+			return nil, c.blame(fmt.Errorf("round %d: %w", r.Rounds+1, err))
+		}
+		r.Rounds++
+		ms := round(float64(took) / 1e6)
+		if r.All = append(r.All, ms); led {
+			leaders = append(leaders, ms)
+		} else {
+			followers = append(followers, ms)
+		}
+	}
+	r.Followers, r.P50, r.Max = len(followers), round(median(followers)), most(followers)
+	r.Leaders, r.LeaderP50, r.LeaderMax = len(leaders), round(median(leaders)), most(leaders)
+	problem := load.stop()
+	r.Acknowledged = int64(load.count())
+	if problem == nil {
+		p.say("reading everything back")
+		problem = load.verify(ctx, log)
+	}
+	if r.Verified = problem == nil; !r.Verified {
+		r.VerifyProblem = problem.Error()
+	}
+	return r, nil
+}
+
+func most(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	return slices.Max(v)
+}
+
+// round kills the writer, measures, and starts it again.
+func (b *failoverBenchmark) round(ctx context.Context, c *benchCluster, log *wpd.Log, load *steady) (took time.Duration, led bool, err error) {
+	nodes, err := c.settled(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	if err := load.flows(ctx); err != nil {
+		return 0, false, err
+	}
+	info, err := log.Info(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	i, err := c.index(info.Writer)
+	if err != nil {
+		return 0, false, err
+	}
+	for _, n := range nodes {
+		led = led || n.GetNodeId() == info.Writer && n.GetRole() == "leader"
+	}
+	killed := time.Now()
+	if err := c.nodes[i].cmd.Process.Kill(); err != nil {
+		return 0, false, err
+	}
+	first, err := load.after(ctx, killed)
+	if err != nil {
+		return 0, false, err
+	}
+	return first.Sub(killed), led, c.restart(ctx, i)
+}
+
+func (r *failoverResult) print(w io.Writer, ink ink) error {
+	verified := ink.green("yes")
+	if !r.Verified {
+		verified = ink.red("NO: " + r.VerifyProblem)
+	}
+	line := func(n int, p50, most float64) string {
+		if n == 0 {
+			return "never happened"
+		}
+		return fmt.Sprintf("p50 %s  worst %s  (%s)", msText(p50), msText(most), plural(n, "round"))
+	}
+	return printFields(w, ink, [][2]string{
+		{"nodes", fmt.Sprintf("%d, leases of %s", r.Nodes, msText(r.TTL))},
+		{"writer killed", line(r.Followers, r.P50, r.Max)},
+		{"writer that also led", line(r.Leaders, r.LeaderP50, r.LeaderMax)},
+		{"acknowledged", entriesText(uint64(r.Acknowledged))},
+		{"verified", verified},
+	})
+}
+
+func msText(ms float64) string { return timeText(time.Duration(ms * float64(time.Millisecond))) }
+
+// steady appends numbered entries at a steady rate, whatever happens, and
+// remembers which were acknowledged and when.
+type steady struct {
+	w      *wpd.Writer
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	acked  map[uint64]wpd.LSN
+	newest time.Time     // when the youngest append that is acknowledged was begun
+	moved  chan struct{} // closed and replaced with newest
+	err    error
+}
+
+func startSteady(ctx context.Context, log *wpd.Log, rate float64) (*steady, error) {
+	w, err := log.Writer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &steady{w: w, acked: make(map[uint64]wpd.LSN), moved: make(chan struct{})}
+	ctx, s.cancel = context.WithCancel(ctx)
+	s.wg.Go(func() { s.run(ctx, time.Duration(float64(time.Second)/rate)) })
+	return s, nil
+}
+
+func (s *steady) run(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for n := uint64(1); ; n++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		begun := time.Now()
+		pending := s.w.AppendAsync(ctx, wpd.Entry{Data: binary.BigEndian.AppendUint64(make([]byte, 0, 100), n)[:100]})
+		s.wg.Go(func() {
+			lsn, err := pending.Wait(context.Background())
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if err != nil {
+				if ctx.Err() == nil {
+					s.err = errors.Join(s.err, err)
+				}
+				return
+			}
+			s.acked[n] = lsn
+			if begun.After(s.newest) {
+				s.newest = begun
+			}
+			close(s.moved)
+			s.moved = make(chan struct{})
+		})
+	}
+}
+
+// after waits until an append that was begun after a moment is acknowledged, and
+// returns when.
+func (s *steady) after(ctx context.Context, moment time.Time) (time.Time, error) {
+	for {
+		s.mu.Lock()
+		newest, moved, err := s.newest, s.moved, s.err
+		s.mu.Unlock()
+		switch {
+		case err != nil:
+			return time.Time{}, err
+		case newest.After(moment):
+			return time.Now(), nil
+		}
+		select {
+		case <-moved:
+		case <-time.After(clusterStartWait):
+			return time.Time{}, fmt.Errorf("no append was acknowledged within %v", clusterStartWait)
+		case <-ctx.Done():
+			return time.Time{}, ctx.Err()
+		}
+	}
+}
+
+// flows waits until appends are acknowledged.
+func (s *steady) flows(ctx context.Context) error {
+	_, err := s.after(ctx, time.Now())
+	return err
+}
+
+func (s *steady) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.acked)
+}
+
+// stop ends the appends, and waits for those under way.
+func (s *steady) stop() error {
+	s.cancel()
+	ctx, cancel := context.WithTimeout(context.Background(), clusterStartWait)
+	defer cancel()
+	err := s.w.Flush(ctx)
+	err = errors.Join(err, s.w.Close())
+	s.wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(err, s.err)
+}
+
+// verify reads the log, and finds every acknowledged entry where it was
+// acknowledged, and each number once and in order.
+func (s *steady) verify(ctx context.Context, log *wpd.Log) error {
+	found, last := 0, uint64(0)
+	for e, err := range log.Read(ctx, wpd.Earliest, wpd.Linearizable()) {
+		if err != nil {
+			return err
+		}
+		if len(e.Data) != 100 {
+			return fmt.Errorf("LSN %d has %d bytes, of which 100 were appended", e.LSN, len(e.Data))
+		}
+		n := binary.BigEndian.Uint64(e.Data)
+		if n <= last {
+			return fmt.Errorf("LSN %d has entry %d, after entry %d", e.LSN, n, last)
+		}
+		last = n
+		if at, ok := s.acked[n]; ok {
+			if at != e.LSN {
+				return fmt.Errorf("entry %d was acknowledged at LSN %d, and is at %d", n, at, e.LSN)
+			}
+			found++
+		}
+	}
+	if found != len(s.acked) {
+		return fmt.Errorf("%d of %d acknowledged entries are missing", len(s.acked)-found, len(s.acked))
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/wpd-io/wpd/cluster"
+	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/rpc/client"
+	"github.com/wpd-io/wpd/wal/api"
+)
+
+// moveTries is how often a log is handed over until the node that it is for
+// has it: whoever uses it in between may have made another one take it.
+const moveTries = 5
+
+// handOver makes a node the writer of a log. This node leads. A crash in the
+// middle leaves the log to whoever uses it next.
+func (n *Node) handOver(ctx context.Context, m cluster.Move) error {
+	for try := 1; ; try++ {
+		if err := n.member.Steer(ctx, m.Log, m.To); err != nil {
+			return notNow(fmt.Sprintf("have log %d given to %s", m.Log, m.To), err)
+		}
+		err := n.release(ctx, m.From, m.Log)
+		if err == nil {
+			err = n.take(ctx, m.To, m.Log)
+		}
+		again := errors.Is(err, api.ErrMoved) || errors.Is(err, api.ErrUnavailable) // an *api.ElsewhereError Is ErrMoved
+		if err != nil {
+			n.cfg.Logger.Debug("hand a log over", "log", uint64(m.Log), "from", m.From, "to", m.To, "try", try, "err", err)
+		}
+		if !again || try == moveTries {
+			return err
+		}
+		if err := n.member.Confirm(ctx); err != nil {
+			return notNow("find out who writes the log", err)
+		}
+		if m.From = n.ownerOf(m.Log); m.From == m.To {
+			return nil
+		}
+	}
+}
+
+// ownerOf is the identity of the node that writes a log; empty if none does.
+func (n *Node) ownerOf(log fragment.LogID) (identity string) {
+	n.member.View(func(s *fsm.State) {
+		if c, ok := s.Owner(log); ok {
+			identity = c.Node
+		}
+	})
+	return identity
+}
+
+// release has a node give up a log; empty: nobody writes it.
+func (n *Node) release(ctx context.Context, identity string, log fragment.LogID) error {
+	switch identity {
+	case "":
+		return nil
+	case n.member.Identity():
+		return n.logs.Release(ctx, log)
+	}
+	return n.peers.Release(ctx, identity, log)
+}
+
+// take has a node become the writer of a log that nobody writes.
+func (n *Node) take(ctx context.Context, identity string, log fragment.LogID) error {
+	if identity == n.member.Identity() {
+		return n.logs.Take(ctx, log)
+	}
+	return n.peers.Take(ctx, identity, log)
+}
+
+// MoveLog hands a log over. The leader does it: it is asked where the log belongs
+// while nobody writes it.
+func (n *Node) MoveLog(ctx context.Context, name, node string) (string, error) {
+	to, err := n.find(node)
+	if err != nil {
+		return "", err
+	}
+	if !n.member.Leads() {
+		return viaLeader(ctx, n, func(a *client.Admin) (string, error) { return a.MoveLog(ctx, name, node) })
+	}
+	if err := n.member.Confirm(ctx); err != nil {
+		return "", notNow("find out who writes the log", err)
+	}
+	var log *fsm.Log
+	from := &fsm.Node{}
+	n.member.View(func(s *fsm.State) {
+		if log, _ = s.LogByName(name); log == nil {
+			return
+		}
+		if c, ok := s.Owner(log.ID); ok {
+			from, _ = s.Node(c.Node)
+		}
+	})
+	switch {
+	case log == nil:
+		return "", fmt.Errorf("log %q: %w", name, api.ErrNotFound)
+	case from.Identity == to.Identity:
+		return from.Name, nil
+	}
+	return from.Name, n.handOver(ctx, cluster.Move{Log: log.ID, From: from.Identity, To: to.Identity})
+}
+
+const (
+	// drainAtOnce is how many logs change hands at the same time.
+	drainAtOnce = 32
+	// drainTick is how often a drain tells how far it is.
+	drainTick = 100 * time.Millisecond
+)
+
+// DrainNode takes all logs off a node. The node itself does it.
+func (n *Node) DrainNode(ctx context.Context, name string, progress func(left uint64) error) error {
+	node, err := n.find(name)
+	if err != nil {
+		return err
+	}
+	if node.Identity != n.member.Identity() {
+		_, err := viaNode(ctx, n, node.Identity, func(a *client.Admin) (nothing, error) {
+			var told error
+			err := a.DrainNode(ctx, name, func(left uint64) { told = errors.Join(told, progress(left)) })
+			return nothing{}, errors.Join(err, told)
+		})
+		return err
+	}
+	return n.drainLogs(ctx, progress)
+}
+
+// drainLogs takes all logs off this node, and keeps new ones away from it.
+func (n *Node) drainLogs(ctx context.Context, progress func(left uint64) error) error {
+	n.setDraining(true)
+	released := make(chan error, 1)
+	go func() { released <- n.logs.ReleaseAll(ctx, drainAtOnce) }()
+	tick := time.NewTicker(drainTick)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-released:
+			return err
+		case <-tick.C:
+			if err := progress(n.owned()); err != nil {
+				return errors.Join(err, <-released)
+			}
+		}
+	}
+}
+
+// owned is how many logs this node writes.
+func (n *Node) owned() (logs uint64) {
+	for range n.logs.Owned() {
+		logs++
+	}
+	return logs
+}
+
+func (n *Node) setDraining(draining bool) {
+	n.logs.SetDraining(draining)
+	n.member.SetDraining(draining)
+}
+
+// FillNode ends a drain. The node itself does it.
+func (n *Node) FillNode(ctx context.Context, name string) error {
+	node, err := n.find(name)
+	if err != nil {
+		return err
+	}
+	if node.Identity != n.member.Identity() {
+		_, err := viaNode(ctx, n, node.Identity, func(a *client.Admin) (nothing, error) { return nothing{}, a.FillNode(ctx, name) })
+		return err
+	}
+	n.setDraining(false)
+	return nil
+}

@@ -1,0 +1,156 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/rpc"
+	"github.com/wpd-io/wpd/rpc/server"
+	"github.com/wpd-io/wpd/wal"
+	"github.com/wpd-io/wpd/wal/api"
+)
+
+// service is the log service of one node among several: what only the writer of
+// a log can do is done there, everything else here. A call that another node has
+// forwarded is answered here, or with an *api.ElsewhereError; it never travels
+// on. Calls wait until the node is open.
+type service struct {
+	n       *Node
+	ready   chan struct{} // closed once logs is there
+	logs    *wal.Service
+	remotes remotes
+	routes  routes
+}
+
+var _ server.Logs = (*service)(nil)
+
+func newService(n *Node) *service {
+	s := &service{n: n, ready: make(chan struct{})}
+	s.remotes.init(n)
+	s.routes.init(s.remotes.drop)
+	return s
+}
+
+// open lets calls in.
+func (s *service) open(logs *wal.Service) {
+	s.logs = logs
+	close(s.ready)
+}
+
+// here returns this node's logs, once the node is open.
+func (s *service) here(ctx context.Context) (*wal.Service, error) {
+	select {
+	case <-s.ready:
+		return s.logs, nil
+	default:
+	}
+	select {
+	case <-s.ready:
+		return s.logs, nil
+	case <-s.n.draining.Done():
+		return nil, api.ErrClosed
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: the node is starting: %w", api.ErrUnavailable, ctx.Err())
+	}
+}
+
+// writer is where a log is written: here, if addr is empty.
+type writer struct {
+	node, addr string
+}
+
+// writerOf finds out, or has the leader decide, which node writes a log.
+func (s *service) writerOf(ctx context.Context, log fragment.LogID) (writer, error) {
+	if rpc.Forwarded(ctx) {
+		return writer{}, nil
+	}
+	var identity string
+	s.n.member.View(func(m *fsm.State) {
+		if c, ok := m.Owner(log); ok {
+			identity = c.Node
+		}
+	})
+	if identity == "" {
+		var err error
+		if identity, err = s.n.member.Place(ctx, log); err != nil {
+			return writer{}, fmt.Errorf("%w: choose a node to write log %d: %w", api.ErrUnavailable, log, err)
+		}
+	}
+	if identity == s.n.member.Identity() {
+		return writer{}, nil
+	}
+	w := writer{node: identity}
+	s.n.member.View(func(m *fsm.State) {
+		if x, ok := m.Node(identity); ok {
+			w.addr = x.GRPC
+		}
+	})
+	if w.addr == "" {
+		return w, fmt.Errorf("%w: node %s, which writes log %d, has no address", api.ErrUnavailable, identity, log)
+	}
+	return w, nil
+}
+
+// The pause before a call is made again because the log has moved meanwhile;
+// it doubles with each.
+const (
+	movePause    = 5 * time.Millisecond
+	movePauseMax = 200 * time.Millisecond
+)
+
+// moving waits before a call is made again that was made n times more, unless it
+// may not be: its error is final then. A forwarded one is made once more, by what
+// the metadata says now.
+func (s *service) moving(ctx context.Context, n int, err error) error {
+	switch _, ok := errors.AsType[*api.ElsewhereError](err); {
+	case !ok, rpc.Forwarded(ctx) && n > 0:
+		return err
+	case rpc.Forwarded(ctx): // whoever sent it here may know more than this node did
+		if unsure := s.n.member.Confirm(ctx); unsure != nil {
+			return err
+		}
+		return nil
+	}
+	t := time.NewTimer(min(movePause<<min(n, 10), movePauseMax))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-s.n.closing.Done():
+		return api.ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the log is changing hands: %w", api.ErrUnavailable, ctx.Err())
+	}
+}
+
+// atWriter has f done where the log is written.
+func atWriter[T any](ctx context.Context, s *service, log fragment.LogID, f func(api.Service) (T, error)) (T, error) {
+	var none T
+	logs, err := s.here(ctx)
+	if err != nil {
+		return none, err
+	}
+	for n := 0; ; n++ {
+		w, err := s.writerOf(ctx, log)
+		if err != nil {
+			return none, err
+		}
+		at := api.Service(logs)
+		if w.addr != "" {
+			if at, err = s.remotes.at(ctx, w.addr); err != nil {
+				return none, err
+			}
+		}
+		v, err := f(at)
+		if err == nil {
+			return v, nil
+		}
+		if err := s.moving(ctx, n, err); err != nil {
+			return none, err
+		}
+	}
+}

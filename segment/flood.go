@@ -1,0 +1,84 @@
+package segment
+
+import (
+	"math"
+	"time"
+)
+
+const (
+	// floodBytesPerSecond is how fast batches must come for an open fragment to
+	// be kept from an idle store until it is full. One of 8 MiB then is within
+	// 50 ms; not to wait would mean hundreds of small creates a second.
+	floodBytesPerSecond = 160 << 20
+	// floodMemory is for how long the pace of what comes is remembered.
+	floodMemory = 16 * time.Millisecond
+	// floodPause is for how long nothing may come. Where all processors are
+	// busy, what comes may stop for almost as long.
+	floodPause = 8 * time.Millisecond
+	// Nobody waits for so many fragments once that was in vain.
+	floodDoubtMin = 8
+	floodDoubtMax = 256
+	// floodForget is how long nothing came when the next flood is another one.
+	floodForget = 250 * time.Millisecond
+)
+
+// flood judges whether batches come so fast that an open fragment is soon full.
+// Then it is worth waiting for: whoever appends so fast has many batches in
+// flight, and few large creates cost less than many small ones.
+//
+// It may be wrong: what comes may stop, as it does when whoever appends has all
+// in flight that it may. Then it doubts itself for a number of fragments, which
+// doubles each time that it is wrong, until it is right. The zero value has seen
+// nothing. Guarded by Writer.mu.
+type flood struct {
+	last  time.Time // when something came
+	bytes float64   // that came; what came long before last counts less
+	hoped bool      // the open fragment was kept waiting
+	doubt int       // for how many fragments nobody waits
+	wrong int       // how many those were the last time
+}
+
+// came takes in that n bytes have come.
+func (f *flood) came(now time.Time, n int) {
+	if now.Sub(f.last) > floodForget {
+		f.doubt, f.wrong = 0, 0
+	}
+	f.bytes = f.pace(now)*floodMemory.Seconds() + float64(n)
+	f.last = now
+}
+
+// pace is how fast batches come, in bytes per second.
+func (f *flood) pace(now time.Time) float64 {
+	return f.bytes * math.Exp(-float64(now.Sub(f.last))/float64(floodMemory)) / floodMemory.Seconds()
+}
+
+// on says whether there is one, whatever comes next.
+func (f *flood) on(now time.Time) bool { return f.pace(now) >= floodBytesPerSecond }
+
+// wait says after which time it must be decided anew whether the open fragment
+// is frozen; 0: it is frozen now. The fragment began at a time, and has so many
+// bytes of those that make it full; latency is that of creates.
+func (f *flood) wait(now, began time.Time, have, full int, latency time.Duration) time.Duration {
+	most := max(latency.Seconds(), float64(full)/floodBytesPerSecond)
+	need := float64(full-have) / f.pace(now) // infinite, or not a number, if nothing came
+	left := floodPause - now.Sub(f.last)
+	if f.doubt > 0 || left <= 0 || !(need <= most-now.Sub(began).Seconds()) {
+		return 0
+	}
+	f.hoped = true
+	return min(left, floodPause/4)
+}
+
+// closed takes in that the open fragment has ended, full or not.
+func (f *flood) closed(full bool) {
+	switch {
+	case f.doubt > 0:
+		f.doubt--
+	case f.hoped && full:
+		f.wrong = 0
+	case f.hoped:
+		f.wrong = min(max(floodDoubtMin, 2*f.wrong), floodDoubtMax)
+		f.doubt = f.wrong
+	}
+	f.hoped = false
+}
