@@ -175,10 +175,10 @@ func (c *Cluster) proved(fault, what string, hits Counts) {
 }
 
 // lateCreate is a create that a node's Faults held back and then applied.
-const lateCreate = "late create"
+const lateCreate = "late-create"
 
 // Faults tells how often which faults took effect: "kill", "pause" and "cut" (by
-// Resume and Heal, if they held something up or broke it), "late create" (by the
+// Resume and Heal, if they held something up or broke it), "late-create" (by the
 // nodes' Faults). Safe for concurrent use.
 func (c *Cluster) Faults() map[string]int {
 	c.mu.Lock()

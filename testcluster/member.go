@@ -259,5 +259,5 @@ func (c *Cluster) RestoreDir(i int, saved string) {
 		}
 		return os.CopyFS(n.Dir, os.DirFS(saved))
 	})
-	c.hit("restored directory", 1)
+	c.hit("restored-directory", 1)
 }

@@ -271,20 +271,19 @@ func TestOrphanedGrant(t *testing.T) {
 	inGroup(t, func(g *group) {
 		a := g.node("a")
 		id := g.create("x", api.LogConfig{Dedicated: true})
-		struck := 0
-		a.view.strike(func(c *fsmpb.Command) trouble {
-			if c.GetGrantChain() != nil && struck < 2 {
-				struck++
-				return map[int]trouble{1: lost, 2: late}[struck]
+		all := []trouble{lost, late}
+		a.view.strike(func(c *fsmpb.Command) (how trouble) {
+			if c.GetGrantChain() != nil && len(all) > 0 {
+				how, all = all[0], all[1:]
 			}
-			return none
+			return how
 		})
 		for range 2 {
 			_, err := a.OpenProducer(g.Context(), api.OpenRequest{Log: id})
 			require.ErrorIs(g, err, api.ErrUnavailable)
 		}
 		a.view.release()
-		require.Equal(g, 2, struck)
+		require.EqualValues(g, 2, a.view.struck.Load())
 		a.producer(id, "p")
 		synctest.Wait()
 		time.Sleep(time.Second)

@@ -105,18 +105,11 @@ func TestDeleteOutcomeLost(t *testing.T) {
 			a := g.node("a")
 			id := g.create("x", api.LogConfig{})
 			o := a.producer(id, "p")
-			struck := 0
-			a.view.strike(func(c *fsmpb.Command) trouble {
-				if c.GetDeleteLog() != nil && struck == 0 {
-					struck++
-					return how
-				}
-				return none
-			})
+			a.view.strikeFirst(1, how, func(c *fsmpb.Command) bool { return c.GetDeleteLog() != nil })
 			require.NoError(g, a.Delete(g.Context(), id))
 			a.send(id, batch(o, 1, "one")).is(api.ErrDeleted)
 			a.view.release()
-			require.Equal(g, 1, struck)
+			require.EqualValues(g, 1, a.view.struck.Load())
 		}, "a", "b")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,18 +139,11 @@ func TestReleaseOutcomeLost(t *testing.T) {
 			id := g.create("x", api.LogConfig{})
 			o := a.producer(id, "p")
 			a.send(id, batch(o, 1, "one")).at(1)
-			tries := 0
-			a.view.strike(func(c *fsmpb.Command) trouble {
-				if isDetach(c) {
-					tries++
-					return late
-				}
-				return none
-			})
+			a.view.strikeFirst(1000, late, isDetach)
 			ctx, cancel := context.WithTimeout(g.Context(), time.Minute)
 			defer cancel()
 			require.ErrorIs(g, a.Release(ctx, id), api.ErrUnavailable)
-			require.Greater(g, tries, 5)
+			require.Greater(g, a.view.struck.Load(), int64(5))
 			// Had it gone on, what it acknowledged would be cut off now.
 			a.send(id, batch(o, 2, "two")).is(api.ErrUnavailable)
 			n := a.view.release()
@@ -172,16 +166,9 @@ func TestReleaseOutcomeLost(t *testing.T) {
 			id := g.create("x", api.LogConfig{})
 			o := a.producer(id, "p")
 			a.send(id, batch(o, 1, "one")).at(1)
-			struck := 0
-			a.view.strike(func(c *fsmpb.Command) trouble {
-				if isDetach(c) && struck == 0 {
-					struck++
-					return lost
-				}
-				return none
-			})
+			a.view.strikeFirst(1, lost, isDetach)
 			require.NoError(g, a.Release(g.Context(), id))
-			require.Equal(g, 1, struck)
+			require.EqualValues(g, 1, a.view.struck.Load())
 			b.send(id, batch(o, 2, "two")).at(2)
 		}, "a", "b")
 	})
@@ -191,14 +178,7 @@ func TestReleaseOutcomeLost(t *testing.T) {
 			id := g.create("x", api.LogConfig{})
 			o := a.producer(id, "p")
 			a.send(id, batch(o, 1, "one")).at(1)
-			struck := 0
-			a.view.strike(func(c *fsmpb.Command) trouble {
-				if isDetach(c) && struck == 0 {
-					struck++
-					return committed
-				}
-				return none
-			})
+			a.view.strikeFirst(1, committed, isDetach)
 			released := a.release(id)
 			synctest.Wait()
 			require.Empty(g, g.owner(id))
@@ -225,10 +205,10 @@ func TestReleaseOutcomeLost(t *testing.T) {
 			id := g.create("x", api.LogConfig{})
 			o := a.producer(id, "p")
 			a.send(id, batch(o, 1, "one")).at(1)
-			struck := 0
+			first := true
 			a.view.strike(func(c *fsmpb.Command) trouble {
-				if isDetach(c) && struck == 0 {
-					struck++
+				if isDetach(c) && first {
+					first = false
 					go b.send(id, batch(o, 2, "two"))
 					return lost
 				}
@@ -245,16 +225,15 @@ func TestReleaseOutcomeLost(t *testing.T) {
 			id := g.create("x", api.LogConfig{})
 			o := a.producer(id, "p")
 			a.send(id, batch(o, 1, "one")).at(1)
-			struck := 0
+			var struck atomic.Int64
 			a.view.strike(func(c *fsmpb.Command) trouble {
-				if isDetach(c) && struck == 0 {
-					struck++
+				if isDetach(c) && struck.Add(1) == 1 {
 					g.takeOver("a", b)
 				}
 				return none
 			})
 			require.NoError(g, a.Release(g.Context(), id))
-			require.Equal(g, 1, struck)
+			require.EqualValues(g, 1, struck.Load())
 			b.send(id, batch(o, 2, "two")).at(2)
 		}, "a", "b")
 	})
@@ -369,15 +348,16 @@ func TestCloseHandsOver(t *testing.T) {
 		a, b := g.node("a"), g.node("b")
 		id := g.create("x", api.LogConfig{})
 		o := a.producer(id, "p")
-		detached := false
+		var detached atomic.Bool
 		a.view.strike(func(c *fsmpb.Command) trouble {
-			detached = detached || c.GetDetach() != nil
-			require.False(g, detached && c.GetAttach() != nil)
+			if c.GetDetach() != nil {
+				detached.Store(true)
+			}
 			return none
 		})
 		a.send(id, batch(o, 1, "one")).at(1)
 		a.stop()
-		require.True(g, detached)
+		require.True(g, detached.Load())
 		require.Empty(g, g.chains("a"))
 		b.send(id, batch(o, 2, "two")).at(2)
 	}, "a", "b")
@@ -393,17 +373,10 @@ func TestAttachOutcomeLost(t *testing.T) {
 			o := b.producer(id, "p")
 			b.send(id, batch(o, 1, "one")).at(1)
 			require.NoError(g, b.Release(g.Context(), id))
-			struck := 0
-			a.view.strike(func(c *fsmpb.Command) trouble {
-				if c.GetAttach() != nil && struck == 0 {
-					struck++
-					return how
-				}
-				return none
-			})
+			a.view.strikeFirst(1, how, func(c *fsmpb.Command) bool { return c.GetAttach() != nil })
 			a.send(id, batch(o, 2, "two")).is(api.ErrUnavailable)
 			a.view.release()
-			require.Equal(g, 1, struck)
+			require.EqualValues(g, 1, a.view.struck.Load())
 			require.Equal(g, "a", g.owner(id))
 			x := b.send(id, batch(o, 2, "two"))
 			<-x.done
@@ -435,15 +408,7 @@ func TestExclusiveOutcomeLost(t *testing.T) {
 			a := g.node("a")
 			id := g.create("x", api.LogConfig{})
 			o := a.producer(id, "p")
-			tries := 0
-			a.view.strike(func(c *fsmpb.Command) trouble {
-				if c.GetOpenExclusive() != nil {
-					if tries++; tries < 4 {
-						return how
-					}
-				}
-				return none
-			})
+			a.view.strikeFirst(3, how, func(c *fsmpb.Command) bool { return c.GetOpenExclusive() != nil })
 			type result struct {
 				o   api.Opened
 				err error
@@ -462,7 +427,7 @@ func TestExclusiveOutcomeLost(t *testing.T) {
 			a.send(id, batch(r.o, 1, "mine")).at(1)
 			a.view.release() // of an older one: nothing happens
 			a.send(id, batch(r.o, 2, "mine too")).at(2)
-			require.Greater(g, tries, 1)
+			require.Positive(g, a.view.struck.Load())
 		}, "a", "b")
 	}
 }

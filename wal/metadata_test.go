@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,13 +106,16 @@ type view struct {
 	results map[uint64]fsm.Result
 	changed chan struct{}
 	frozen  bool // it hears of nothing
+	freezes int
 	held    bool // its leases
 	lease   chan struct{}
 	lost    time.Time // since when it hears of nothing, or its leases are not held; zero: all is well
 	skew    error
-	onto    func(c *fsmpb.Command) trouble // asked about each proposal; nil: none
 	delayed []*fsmpb.Command
-	granted int
+
+	striking sync.Mutex
+	onto     func(c *fsmpb.Command) trouble // asked about each proposal; nil: none
+	struck   atomic.Int64                   // those that got into trouble
 }
 
 // catchUp applies what is new. Called under metadata.mu.
@@ -138,7 +142,15 @@ func (v *view) freeze() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.frozen = true
+	v.freezes++
 	v.troubledLocked()
+}
+
+// still counts the times that the node heard of nothing; frozen: it does now.
+func (v *view) still() (times int, frozen bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.freezes, v.frozen
 }
 
 // troubledLocked takes in that something of the node's has changed.
@@ -188,11 +200,36 @@ func (v *view) hold(held bool) {
 	v.lease = make(chan struct{})
 }
 
-// strike asks f about each proposal from now on.
+// strike asks f about each proposal from now on, one at a time.
 func (v *view) strike(f func(c *fsmpb.Command) trouble) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	v.striking.Lock()
+	defer v.striking.Unlock()
 	v.onto = f
+}
+
+// strikeFirst gets so many proposals into trouble.
+func (v *view) strikeFirst(n int, how trouble, which func(c *fsmpb.Command) bool) {
+	v.strike(func(c *fsmpb.Command) trouble {
+		if !which(c) || n == 0 {
+			return none
+		}
+		n--
+		return how
+	})
+}
+
+// becomes says what becomes of a proposal.
+func (v *view) becomes(c *fsmpb.Command) trouble {
+	v.striking.Lock()
+	defer v.striking.Unlock()
+	if v.onto == nil {
+		return none
+	}
+	how := v.onto(c)
+	if how != none {
+		v.struck.Add(1)
+	}
+	return how
 }
 
 // release commits the proposals that were late.
@@ -228,13 +265,7 @@ func (v *view) Propose(ctx context.Context, c *fsmpb.Command) (fsm.Result, error
 	if err := ctx.Err(); err != nil {
 		return fsm.Result{}, err
 	}
-	v.mu.Lock()
-	onto := v.onto
-	v.mu.Unlock()
-	how := none
-	if onto != nil {
-		how = onto(c)
-	}
+	how := v.becomes(c)
 	switch how {
 	case notDone:
 		return fsm.Result{}, errNotDone

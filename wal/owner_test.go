@@ -40,23 +40,44 @@ func TestElsewhere(t *testing.T) {
 // TestAttachRace: of two nodes that are asked at the same time, one gets the
 // log, also if the other does not hear of it, and the other sends there.
 func TestAttachRace(t *testing.T) {
-	for _, stale := range []bool{false, true} {
+	t.Run("at the same time", func(t *testing.T) {
+		inGroup(t, func(g *group) {
+			id := g.create("x", api.LogConfig{})
+			errs := make(map[string]chan error)
+			for _, m := range g.alive() {
+				c := make(chan error, 1)
+				errs[m.name] = c
+				go func() {
+					_, err := m.OpenProducer(g.Context(), api.OpenRequest{Log: id})
+					c <- err
+				}()
+			}
+			won := 0
+			for name, c := range errs {
+				err := <-c
+				if err == nil {
+					won++
+					require.Equal(g, name, g.owner(id))
+					continue
+				}
+				elsewhere(g, err, g.owner(id))
+			}
+			require.Equal(g, 1, won)
+		}, "a", "b", "c")
+	})
+	t.Run("by an old view", func(t *testing.T) {
 		inGroup(t, func(g *group) {
 			a, b := g.node("a"), g.node("b")
 			id := g.create("x", api.LogConfig{})
-			if stale {
-				b.view.freeze()
-			}
+			b.view.freeze()
 			first := b.send(id, batch(api.Opened{ID: 1 << 32, Epoch: 1}, 1, "b"))
 			o := a.producer(id, "p")
 			a.send(id, batch(o, 1, "a")).at(1)
-			if stale {
-				first.waits()
-				b.view.thaw()
-			}
+			first.waits()
+			b.view.thaw()
 			<-first.done
 			elsewhere(g, first.err, "a")
 			require.Equal(g, []string{"a"}, g.contents(id))
 		}, "a", "b")
-	}
+	})
 }

@@ -35,6 +35,12 @@ func (s *Service) Read(ctx context.Context, r api.ReadRequest) (api.Stream, erro
 		return nil, err
 	}
 	start, err := s.position(ctx, l, r)
+	if typed[*api.BeyondTailError](err) {
+		// Whoever names it may have seen it elsewhere: this node may lag.
+		if err = s.newest(ctx, l); err == nil {
+			start, err = s.position(ctx, l, r)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

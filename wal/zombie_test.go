@@ -3,6 +3,7 @@ package wal_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,7 +206,7 @@ func TestSealSettles(t *testing.T) {
 		a.send(id, batch(o, 1, "one")).at(1)
 		c := g.only("a")
 		n := uint64(len(g.mem.Keys(fragment.ChainPrefix(c.Epoch))))
-		silent := 0
+		var silent atomic.Int64
 		a.faults.Hook(func(ctx context.Context, op blobtest.Op) error {
 			epoch, at, err := fragment.ParseChainKey(op.Key)
 			if err != nil || epoch != c.Epoch || at < n {
@@ -214,7 +215,7 @@ func TestSealSettles(t *testing.T) {
 			if at == n && op.Kind == blobtest.Create {
 				_ = g.mem.Create(ctx, op.Key, op.Parts) // and again, after each deadline
 			}
-			silent++
+			silent.Add(1)
 			<-ctx.Done()
 			return ctx.Err()
 		})
@@ -224,7 +225,7 @@ func TestSealSettles(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		two.waits()
 		three.waits()
-		require.NotZero(g, silent)
+		require.NotZero(g, silent.Load())
 		require.Equal(g, "fragment", g.kind(c.Epoch, n))
 
 		g.takeOver("a", b)

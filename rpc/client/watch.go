@@ -81,6 +81,9 @@ func (r *routes) check(n *node, log fragment.LogID) {
 			continue
 		}
 		if addr, err := other.writerOf(ctx, log); err == nil {
+			if addr == "" {
+				addr = other.addr // nobody does; whoever is asked first sees to that
+			}
 			r.learn(other, log, addr, true)
 			break
 		}
