@@ -130,6 +130,8 @@ func (s *settings) clientRoom() room {
 	c := &s.node.Limits
 	return room{"Clients", "What the gRPC listener grants them. The defaults bear rude ones.", []*knob{
 		{key: "connections_max", value: count(&c.Connections, 1, 1<<20), what: "Connections; what comes beyond is closed at once."},
+		{key: "peer_connections_max", value: count(&c.PeerConnections, 1, 1<<20), what: "Connections of other nodes; those of clients never take their room."},
+		{key: "peer_calls_max", value: count(&c.PeerCalls, 1, 1<<20), what: "Calls at a time of other nodes."},
 		{key: "streams_max", value: count(&c.Streams, 1, 1<<20), what: "Calls at a time of one connection."},
 		{key: "calls_max", value: count(&c.Calls, 1, 1<<20), what: "Calls at a time of all connections, but for eight of each."},
 		{key: "waiting_calls_max", value: count(&c.WaitingCalls, 1, 1<<20), what: "Calls at a time whose request has not come yet, counted likewise."},

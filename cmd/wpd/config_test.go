@@ -175,13 +175,13 @@ func TestConfigErrors(t *testing.T) {
 // none is changed by two.
 func TestEverySettingIsAKnob(t *testing.T) {
 	others := map[string]bool{ // not settings, but what a process gives a node
-		"node.Store": true, "node.Listener": true, "node.Log": true, "node.Limits": true, "node.Reflection": true, "node.Version": true, "node.Commit": true,
+		"node.Store": true, "node.Listener": true, "node.Log": true, "node.Limits": true, "node.Cluster": true, "node.Reflection": true, "node.Version": true, "node.Commit": true,
 		"node.Settings": true, "node.Level": true, "node.Logger": true, "node.Registerer": true,
-		"wal.Store": true, "wal.Meta": true, "wal.Identity": true, "wal.Logger": true, "wal.Registerer": true,
+		"cluster.Network": true, "wal.Store": true, "wal.Meta": true, "wal.Peers": true, "wal.Identity": true, "wal.Logger": true, "wal.Registerer": true,
 	}
 	s := newSettings()
 	fields := map[string]reflect.Value{}
-	for room, v := range map[string]any{"node": &s.node, "wal": &s.node.Log, "server": &s.node.Limits} {
+	for room, v := range map[string]any{"node": &s.node, "wal": &s.node.Log, "server": &s.node.Limits, "cluster": &s.node.Cluster} {
 		e := reflect.ValueOf(v).Elem()
 		for i := range e.NumField() {
 			if name := room + "." + e.Type().Field(i).Name; !others[name] {
@@ -191,6 +191,7 @@ func TestEverySettingIsAKnob(t *testing.T) {
 	}
 	different := map[string]string{ // a value that is not the default
 		"bool": "true", "address": "127.0.0.1:1", "word": "error", "time": "7s", "bytes": "9MiB", "count": "11", "dir": "/x", "URL": "mem://", "name": "x",
+		"addresses": "127.0.0.1:1", "number": "3",
 	}
 	changedBy := map[string]string{}
 	for k := range s.all {
@@ -205,13 +206,15 @@ func TestEverySettingIsAKnob(t *testing.T) {
 			v = "json"
 		case "fragment_size":
 			v = "1MiB"
+		case "bootstrap_expect", "voters":
+			v = "5"
 		case "buffer", "receive_buffer":
 			v = "99MiB"
 		}
 		require.NoError(t, k.value.Set(v), k.key)
 		changed := s.logLevel != level || s.logFormat != format
 		for name, f := range fields {
-			if f.Interface() != before[name] {
+			if !reflect.DeepEqual(f.Interface(), before[name]) {
 				require.Empty(t, changedBy[name], "%s is changed by %s too", name, k.key)
 				changedBy[name], changed = k.key, true
 			}
