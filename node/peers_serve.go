@@ -108,7 +108,7 @@ func (h *handlers) Tail(ctx context.Context, q *peerv1.TailRequest) (*peerv1.Tai
 	if err := h.elsewhere(log); err != nil {
 		return nil, err
 	}
-	tail, err := logs.Tail(ctx, log, api.Level{Linearizable: true})
+	tail, err := logs.OwnerTail(ctx, log)
 	return &peerv1.TailResponse{TailLsn: uint64(tail)}, err
 }
 

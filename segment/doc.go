@@ -2,7 +2,10 @@
 // them as ordered, immutable fragments, acknowledges what is durable, cuts
 // segments, and reads all of it back. It also ends chains: Seal finds where a
 // chain stops, wins that place, and says what the chain held. The same code
-// seals a node's own chain after a crash and that of a dead peer.
+// seals a node's own chain after a crash and that of a dead peer. And it lets
+// others read a chain while it is written: Writer.Feed tells a Follower, at
+// another node, what becomes durable; without a writer, a Follower finds that out
+// from the bucket.
 //
 // It refuses to know logs' names, leases, Raft and object stores: it sees
 // objects through Store, and tells its owner through Options what it needs

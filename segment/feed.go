@@ -44,6 +44,9 @@ type feed struct {
 // It ends with the error of send, or of ctx; with ErrSlow if send is too slow;
 // with ErrFeeds; or with that of Append, once the chain is over.
 func (w *Writer) Feed(ctx context.Context, send func(frame []byte) error) error {
+	if err := w.Err(); err != nil {
+		return err
+	}
 	f, start, err := w.segment.watch()
 	if err != nil {
 		return err

@@ -37,6 +37,16 @@
 // known, however long it takes: had it gone on meanwhile, a late Detach would
 // cut off what was acknowledged. Or the chain is sealed.
 //
+// # Reading what others write
+//
+// A chain of another node is followed, once for all readers of this one, while
+// somebody reads it: its writer's feed (Service.Feed there, Peers.Follow here)
+// tells what becomes durable, so that an idle follower asks nobody for anything.
+// While there is no feed and somebody waits, the bucket is asked: what is durable
+// in it is part of the chain, whether its writer lives or not. What a follower
+// shows may be old, and says how old; a linearizable read asks the writer, or,
+// if that does not answer, the metadata and then the bucket.
+//
 // Locks are taken in this order: Service.mu, log.mu, then those of a chain
 // writer. A log's gate comes before all of them. Settling and waking happen
 // without a lock of the writer.

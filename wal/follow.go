@@ -127,8 +127,11 @@ func (f *follow) needed(reading map[*log]int) bool {
 	if f.waiting > 0 || time.Since(f.used) < followIdle {
 		return true
 	}
-	for _, l := range f.logs {
-		if reading[l] > 0 {
+	for id, l := range f.logs {
+		switch {
+		case l.following() != f:
+			delete(f.logs, id) // it moved on
+		case reading[l] > 0:
 			return true
 		}
 	}

@@ -29,15 +29,16 @@ const (
 // somebody does.
 func (f *follow) listen() {
 	for n := 0; f.ctx.Err() == nil; n++ {
-		told, err := f.hear()
+		begun := time.Now()
+		err := f.hear()
 		f.setLive(false)
 		if f.ctx.Err() != nil {
 			return
 		}
-		if told {
+		if time.Since(begun) > followPauseMax {
 			n = 0
 		}
-		f.s.cfg.Logger.Info("the feed of a chain broke", "chain", f.epoch, "node", f.node, "try", n, "err", err)
+		f.s.cfg.Logger.Debug("the feed of a chain broke", "chain", f.epoch, "node", f.node, "try", n, "err", err)
 		f.s.metrics.brokenFeeds.Add(1)
 		if !f.pause(n) || !f.wanted() {
 			return
@@ -45,8 +46,8 @@ func (f *follow) listen() {
 	}
 }
 
-// hear takes in one feed, until it breaks. told says that it told something.
-func (f *follow) hear() (told bool, err error) {
+// hear takes in one feed, until it breaks.
+func (f *follow) hear() (err error) {
 	ctx, cancel := context.WithCancel(f.ctx)
 	defer cancel()
 	watchdog := time.AfterFunc(feedPatience, cancel)
@@ -54,18 +55,18 @@ func (f *follow) hear() (told bool, err error) {
 	f.chain.Begin(time.Now())
 	in, err := f.s.cfg.Peers.Follow(ctx, f.node, f.epoch)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	for {
+	for told := false; ; {
 		message, err := in.Next()
 		if err != nil {
-			return told, err
+			return err
 		}
 		watchdog.Reset(feedPatience)
 		complete, err := f.chain.Take(message, time.Now())
 		if err != nil {
-			return told, fmt.Errorf("from node %s: %w", f.node, err)
+			return fmt.Errorf("from node %s: %w", f.node, err)
 		}
 		if complete && !told {
 			told = true

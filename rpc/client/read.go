@@ -129,6 +129,10 @@ func (st *stream) take(x item) (again bool, err error) {
 	}
 }
 
+// unreachedPauseMax bounds the pauses while no node can be reached: one that
+// comes and goes must not be missed again and again.
+const unreachedPauseMax = 100 * time.Millisecond
+
 // resume opens a feed in the place of one that broke.
 func (st *stream) resume(ctx context.Context, until time.Time) error {
 	limited, cancel := context.WithDeadline(ctx, until)
@@ -142,6 +146,8 @@ func (st *stream) resume(ctx context.Context, until time.Time) error {
 			n, _, err := st.pool.reach(limited)
 			if err == nil {
 				err = st.open(limited, n)
+			} else {
+				st.pause.last = min(st.pause.last, unreachedPauseMax)
 			}
 			if !errors.Is(err, api.ErrUnavailable) {
 				return err

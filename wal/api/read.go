@@ -11,7 +11,7 @@ import (
 type Level struct {
 	AtLeast      fragment.LSN  // wait until the durable tail is past this LSN (read your writes); 0: no
 	Linearizable bool          // everything acknowledged before the call is seen
-	MaxLag       time.Duration // refuse if the answer may be older; 0: no bound
+	MaxLag       time.Duration // *LagError if the answer may be older; 0: no bound
 }
 
 // From says which position of a log a read starts at.
@@ -48,7 +48,8 @@ type Stream interface {
 	// outside [Chunk.From, Chunk.To). The bytes are shared and must not be
 	// changed; they may be kept. Errors: io.EOF at the end,
 	// *DataLossError (the next call continues behind it), *TrimmedError,
-	// ErrDeleted, ErrClosed, or the context's.
+	// ErrDeleted, ErrClosed, *LagError, ErrUnavailable (the next call tries
+	// again), or the context's.
 	Next(ctx context.Context) (Chunk, error)
 	// Position is the LSN of the entry that comes next; right after opening,
 	// where the request's position was found to be.
@@ -62,5 +63,7 @@ type Chunk struct {
 	Batches  []fragment.Batch
 	From, To fragment.LSN // what of them belongs to the answer
 	Tail     fragment.LSN // the durable tail when the chunk was made
-	Age      time.Duration
+	// Age is how long ago, at most, Tail was all there was; the longest time
+	// there is if that is not known.
+	Age time.Duration
 }
