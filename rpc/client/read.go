@@ -14,7 +14,7 @@ import (
 
 // resumeWait is how long one call of Next tries to get a broken stream going
 // again. It outlasts a node's restart, or a failover.
-const resumeWait = 30 * time.Second
+const resumeWait = 2 * time.Minute
 
 // stream reads a log, from one connection to the next. It implements
 // api.Stream.
