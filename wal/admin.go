@@ -54,7 +54,7 @@ func (s *Service) Lookup(ctx context.Context, name string) (api.LogInfo, error) 
 		s.cfg.Meta.View(func(st *fsm.State) { m, _ = st.LogByName(name) })
 		switch {
 		case m != nil:
-			return s.Info(ctx, m.ID)
+			return s.info(ctx, m.ID)
 		case sure:
 			return api.LogInfo{}, fmt.Errorf("log %q: %w", name, api.ErrNotFound)
 		}
@@ -65,9 +65,30 @@ func (s *Service) Lookup(ctx context.Context, name string) (api.LogInfo, error) 
 	}
 }
 
-// Info implements api.Service. It looks at every index that holds a part of
-// the log.
+// infoPatience is how long a question about a log waits for the leader before it
+// is answered from what this node knows.
+const infoPatience = time.Second
+
+// catchUp makes View show all that was committed before the call, if there is
+// a leader to ask: whoever has moved or changed a log through one node sees it
+// through every other. Without one the node tells what it knows.
+func (s *Service) catchUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, infoPatience)
+	defer cancel()
+	if err := s.confirm(ctx); err != nil {
+		s.cfg.Logger.Debug("tell of a log without asking the leader", "err", err)
+	}
+}
+
+// Info implements api.Service.
 func (s *Service) Info(ctx context.Context, id fragment.LogID) (api.LogInfo, error) {
+	s.catchUp(ctx)
+	return s.info(ctx, id)
+}
+
+// info tells of a log by this node's metadata. It looks at every index that
+// holds a part of the log.
+func (s *Service) info(ctx context.Context, id fragment.LogID) (api.LogInfo, error) {
 	l, err := s.log(ctx, id)
 	if err != nil {
 		return api.LogInfo{}, err
@@ -133,6 +154,7 @@ func (s *Service) List(ctx context.Context, prefix, after string, limit int) ([]
 	if limit <= 0 {
 		limit = 1000
 	}
+	s.catchUp(ctx)
 	var ids []fragment.LogID
 	s.cfg.Meta.View(func(st *fsm.State) {
 		for m := range st.LogsFrom(prefix, after) {
@@ -144,7 +166,7 @@ func (s *Service) List(ctx context.Context, prefix, after string, limit int) ([]
 	})
 	var all []api.LogInfo
 	for _, id := range ids {
-		info, err := s.Info(ctx, id)
+		info, err := s.info(ctx, id)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // deleted meanwhile
 		}
@@ -172,7 +194,7 @@ func (s *Service) Configure(ctx context.Context, id fragment.LogID, version uint
 	if m, err := s.meta(id); err == nil {
 		s.heed(l, m) // at once here; another node that writes it hears of it soon
 	}
-	return s.Info(ctx, id)
+	return s.info(ctx, id)
 }
 
 // Trim implements api.Service.

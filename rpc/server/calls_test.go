@@ -351,6 +351,7 @@ func TestRequestThatDoesNotCome(t *testing.T) {
 			require.Equal(t, codes.Canceled, status.Code(x.RecvMsg(&logv1.GetTailResponse{})))
 		}
 		require.Equal(t, rpc.StallTimeout, time.Since(begun))
+		synctest.Wait() // a call is told of once it is answered
 		require.Len(t, s.log.lines("the request did not come within 10s"), 9)
 		_, err := logv1.NewLogServiceClient(conn).Hello(t.Context(), &logv1.HelloRequest{})
 		require.NoError(t, err)

@@ -14,7 +14,8 @@ type Service interface {
 	Create(ctx context.Context, name string, c LogConfig) (LogInfo, error)
 	// Lookup finds a log by name. Errors: ErrNotFound.
 	Lookup(ctx context.Context, name string) (LogInfo, error)
-	// Info tells about a log. Errors: ErrDeleted.
+	// Info tells about a log: all that was done to it before the call, or, where
+	// no leader answers soon, what the node knows. Errors: ErrDeleted.
 	Info(ctx context.Context, log fragment.LogID) (LogInfo, error)
 	// List returns up to limit logs whose names start with prefix and come
 	// after the given name, by name. limit 0 means 1,000.
