@@ -135,6 +135,7 @@ func (s *settings) clientRoom() room {
 		{key: "streams_max", value: count(&c.Streams, 1, 1<<20), what: "Calls at a time of one connection."},
 		{key: "calls_max", value: count(&c.Calls, 1, 1<<20), what: "Calls at a time of all connections, but for eight of each."},
 		{key: "waiting_calls_max", value: count(&c.WaitingCalls, 1, 1<<20), what: "Calls at a time whose request has not come yet, counted likewise."},
+		{key: "crowd_rate", value: count(&c.CrowdRate, 1, 1<<30), what: "Calls a second that begin, on all connections together, though they are refused, or of connections with 16 that have not sent anything yet. Others don't wait for them."},
 		{key: "resets_max", value: count(&c.Resets, 1, 1<<30), what: "Calls that a connection may take back within ten seconds before it is closed."},
 		{key: "batches_max", value: count(&c.Batches, 1, 1<<20), what: "Batches of one client that are taken and not answered; beyond it, the client waits."},
 		{key: "receive_buffer", value: size(&c.ReceiveBytes, 12<<20, 64*giB), what: "Bytes of batches that are half received, of all clients; beyond it, they wait."},

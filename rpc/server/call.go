@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -85,8 +84,11 @@ func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	if v := info.Header.Get(rpc.MetadataForwarded); len(v) == 1 && v[0] == "1" {
 		ctx = rpc.WithForwarded(ctx)
 	}
-	if c.refused = c.take(); c.refused != nil {
-		runtime.Gosched() // whoever sends many such calls at once lets others go first
+	c.refused = c.take()
+	if c.conn != nil && s.drained.Err() == nil {
+		s.queue(c.conn, c.refused != nil)
+	}
+	if c.refused != nil {
 		if end, ok := ctx.Deadline(); !ok || time.Until(end) < farDeadline {
 			return ctx, c.told(ctx, c.refused)
 		}

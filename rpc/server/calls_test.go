@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -355,6 +356,34 @@ func TestRequestThatDoesNotCome(t *testing.T) {
 		require.Len(t, s.log.lines("the request did not come within 10s"), 9)
 		_, err := logv1.NewLogServiceClient(conn).Hello(t.Context(), &logv1.HelloRequest{})
 		require.NoError(t, err)
+	})
+}
+
+// TestCrowd: a connection that leaves its calls lying has to queue, and nobody
+// else does.
+func TestCrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, server.Config{Logs: &script{}})
+		other := s.logs()
+		conn := s.conn()
+		ctx, cancel := context.WithCancel(t.Context())
+		begun := time.Now()
+		go func() {
+			for range 200 {
+				_, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true}, logv1.LogService_GetTail_FullMethodName)
+				assert.NoError(t, err)
+			}
+		}()
+		synctest.Wait()
+		some := s.metric("wpd_rpc_calls")
+		require.Greater(t, some, 100.0)
+		require.Less(t, some, 200.0)
+		_, err := other.Hello(t.Context(), &logv1.HelloRequest{})
+		require.NoError(t, err)
+		require.Zero(t, time.Since(begun))
+		time.Sleep(time.Second)
+		require.Equal(t, 200.0, s.metric("wpd_rpc_calls"), "all are let in")
+		cancel()
 	})
 }
 

@@ -112,6 +112,10 @@ type Limits struct {
 	// PeerCalls bounds the calls at a time that other nodes make for themselves,
 	// beside Calls, and but for eight of each connection. Default 1,024.
 	PeerCalls int
+	// CrowdRate bounds how many calls a second begin, on all connections
+	// together, that are refused, or of connections with sixteen that have not
+	// sent anything yet; others don't wait for them. Default 2,000.
+	CrowdRate int
 	// Resets bounds how many calls a connection may take back within ten
 	// seconds; it is closed then. One that had no answer counts for ten, and
 	// slows the connection down before. Default 10,000.
@@ -167,6 +171,7 @@ func (l *Limits) validate() error {
 		fill("Calls", &l.Calls, 1280),
 		fill("WaitingCalls", &l.WaitingCalls, 512),
 		fill("PeerCalls", &l.PeerCalls, 1024),
+		fill("CrowdRate", &l.CrowdRate, 2000),
 		fill("Resets", &l.Resets, 10_000),
 		fill("Batches", &l.Batches, 4096),
 		fill("ReceiveBytes", &l.ReceiveBytes, rpc.ReceiveBytesMax),

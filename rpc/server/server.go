@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -37,6 +38,7 @@ type Server struct {
 	receiveParts *semaphore.Weighted // bytes of the others
 	passing      *semaphore.Weighted // held by who passes over a batch that is far too large
 	slow         *semaphore.Weighted // bytes kept for readers that do not read
+	crowds       *rate.Limiter       // of calls that begin where too many wait already
 
 	appends, reads atomic.Int64 // streams
 
@@ -71,6 +73,7 @@ func New(c Config) (*Server, error) {
 		receiveWhole: semaphore.NewWeighted(l.ReceiveBytes / 4),
 		receiveParts: semaphore.NewWeighted(l.ReceiveBytes - l.ReceiveBytes/4),
 		passing:      semaphore.NewWeighted(1),
+		crowds:       newCrowd(l.CrowdRate),
 		slow:         semaphore.NewWeighted(l.SlowBytes),
 	}
 	s.drained, s.drain = context.WithCancel(context.Background())
