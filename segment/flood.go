@@ -16,7 +16,7 @@ const (
 	// busy, what comes may stop for almost as long.
 	floodPause = 8 * time.Millisecond
 	// Nobody waits for so many fragments once that was in vain.
-	floodDoubtMin = 8
+	floodDoubtMin = 2
 	floodDoubtMax = 256
 	// floodForget is how long nothing came when the next flood is another one.
 	floodForget = 250 * time.Millisecond
