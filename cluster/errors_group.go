@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/wpd-io/wpd/fragment"
 )
@@ -20,6 +21,18 @@ func (e *RemovedError) Error() string {
 		again = fmt.Sprintf("move data directory %s away and start it again", e.Dir)
 	}
 	return fmt.Sprintf("node %s was removed from the cluster; to come back as a new member, %s", e.Identity, again)
+}
+
+// LeaseTTLError means that this node and the leader don't agree for how long a
+// lease is held, so that one could give away what the other one still holds.
+type LeaseTTLError struct {
+	Have time.Duration // this node's Config.TTL
+	Want time.Duration // the leader's
+}
+
+func (e *LeaseTTLError) Error() string {
+	return fmt.Sprintf("a lease is %v for this node, and %v for the leader of the cluster: start this one with lease_ttl %v; "+
+		"to change that of a cluster, stop all its nodes first", e.Have, e.Want, e.Want)
 }
 
 // NameTakenError means that another node has this one's name.

@@ -315,6 +315,28 @@ func TestRemove(t *testing.T) {
 	})
 }
 
+// A node that takes leases to last for another time than the leader does stops.
+func TestLeaseTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		for _, ttl := range []time.Duration{2 * time.Second, 10 * time.Second} {
+			n := w.node("other-"+ttl.String(), func(c *Config) { c.TTL = ttl })
+			if err := n.start(t.Context()); err == nil {
+				<-n.m().Failed()
+			} else {
+				require.ErrorContains(t, err, "lease")
+			}
+			e, ok := errors.AsType[*LeaseTTLError](n.m().Err())
+			require.True(t, ok, n.m().Err())
+			require.Equal(t, &LeaseTTLError{Have: ttl, Want: 3 * time.Second}, e)
+			require.ErrorContains(t, e, "start this one with lease_ttl 3s")
+			n.close()
+		}
+		w.leader(nodes...)
+	})
+}
+
 // A node that is removed while it is cut off, or down, or had no vote, learns
 // of it when it can.
 func TestRemovedUnaware(t *testing.T) {

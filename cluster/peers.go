@@ -68,6 +68,8 @@ type ChainReport struct {
 type Renewed struct {
 	Epochs []fragment.Epoch
 	Clock  time.Time // the leader's wall clock when it answered
+	// Lease is how long a lease is for the leader; 0: it is too old to say.
+	Lease time.Duration
 	// Nodes is how old what the leader knows of each node is: when it answered
 	// its last renewal, before Clock.
 	Nodes []NodeAge

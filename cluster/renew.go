@@ -118,6 +118,9 @@ func (r *renewing) renew(ctx context.Context) {
 		return err
 	})
 	switch {
+	case err == nil && answer.Lease != 0 && answer.Lease != m.config.TTL:
+		m.fail(&LeaseTTLError{Have: m.config.TTL, Want: answer.Lease})
+		return
 	case err == nil:
 		m.keeper.renewed(number, sent, answer)
 		m.metrics.lease.renewals.WithLabelValues("renewed").Inc()

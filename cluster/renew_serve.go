@@ -74,7 +74,7 @@ func (t *table) answerLocked(s *fsm.State, r Renewal) Renewed {
 	for _, c := range r.Report.Chains {
 		durable[c.Epoch] = c.Durable
 	}
-	answer := Renewed{Clock: now.wall}
+	answer := Renewed{Clock: now.wall, Lease: t.ttl}
 	for c := range s.Unsealed() {
 		if c.Node != r.Identity || c.Boot != r.Boot {
 			continue

@@ -41,7 +41,7 @@ func renewalFrom(q *peerv1.RenewRequest) cluster.Renewal {
 }
 
 func renewedTo(r cluster.Renewed) *peerv1.RenewResponse {
-	a := &peerv1.RenewResponse{ClockMicros: r.Clock.UnixMicro()}
+	a := &peerv1.RenewResponse{ClockMicros: r.Clock.UnixMicro(), LeaseMicros: r.Lease.Microseconds()}
 	for _, e := range r.Epochs {
 		a.Epochs = append(a.Epochs, uint64(e))
 	}
@@ -52,7 +52,7 @@ func renewedTo(r cluster.Renewed) *peerv1.RenewResponse {
 }
 
 func renewedFrom(a *peerv1.RenewResponse) cluster.Renewed {
-	r := cluster.Renewed{Clock: time.UnixMicro(a.GetClockMicros())}
+	r := cluster.Renewed{Clock: time.UnixMicro(a.GetClockMicros()), Lease: micros(a.GetLeaseMicros())}
 	for _, e := range a.GetEpochs() {
 		r.Epochs = append(r.Epochs, fragment.Epoch(e))
 	}

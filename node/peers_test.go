@@ -51,7 +51,7 @@ func TestPeerMessages(t *testing.T) {
 	filled(t, renewal)
 	require.Equal(t, renewal, renewalFrom(renewalTo(renewal)))
 	renewed := cluster.Renewed{
-		Epochs: []fragment.Epoch{5, 7}, Clock: now, Nodes: []cluster.NodeAge{{Identity: "n2-00", Age: time.Second}, {Identity: "n3-00"}},
+		Epochs: []fragment.Epoch{5, 7}, Clock: now, Lease: 3 * time.Second, Nodes: []cluster.NodeAge{{Identity: "n2-00", Age: time.Second}, {Identity: "n3-00"}},
 	}
 	filled(t, renewed)
 	require.Equal(t, renewed, renewedFrom(renewedTo(renewed)))

@@ -32,7 +32,7 @@ func (s *settings) clusterRoom() room {
 		{key: "zone", value: zone(&c.Zone), unset: "none", what: "Where the node is; a log can ask for a writer in a zone (`wpd log create --zone`)."},
 		{key: "voters", value: count(&c.Voters, 0, 5), what: "Nodes that vote, 3 or 5; others have the same metadata and do not vote. 0: 3, or 5 if more than 3 are expected."},
 		{key: "remove_dead_after", value: duration(&c.RemoveDead, 0, 365*24*time.Hour), what: "Time after which a node that is gone is removed for good, as long as a majority stays. 0: never."},
-		{key: "lease_ttl", value: duration(&c.LeaseTTL, 500*time.Millisecond, time.Minute), what: "Time for which a node that is not heard of keeps what it writes; then others take over. All nodes had better have the same."},
+		{key: "lease_ttl", value: duration(&c.LeaseTTL, 500*time.Millisecond, time.Minute), what: "Time for which a node that is not heard of keeps what it writes; then others take over. All nodes must have the same; one that has another stops."},
 		{key: "moves_per_second", value: ratio(&c.MovesPerSecond, 0, 1000), what: "Logs that change hands in a second so that all nodes have their share. 0: none."},
 	}}
 }

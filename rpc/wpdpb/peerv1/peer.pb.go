@@ -559,8 +559,10 @@ type RenewResponse struct {
 	// Chains that are renewed; another one never will be.
 	Epochs []uint64 `protobuf:"varint,1,rep,packed,name=epochs,proto3" json:"epochs,omitempty"`
 	// The leader's wall clock when it answered.
-	ClockMicros   int64      `protobuf:"varint,2,opt,name=clock_micros,json=clockMicros,proto3" json:"clock_micros,omitempty"`
-	Nodes         []*NodeAge `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	ClockMicros int64      `protobuf:"varint,2,opt,name=clock_micros,json=clockMicros,proto3" json:"clock_micros,omitempty"`
+	Nodes       []*NodeAge `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// For how long a lease is held, by the leader. All nodes must agree.
+	LeaseMicros   int64 `protobuf:"varint,4,opt,name=lease_micros,json=leaseMicros,proto3" json:"lease_micros,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -614,6 +616,13 @@ func (x *RenewResponse) GetNodes() []*NodeAge {
 		return x.Nodes
 	}
 	return nil
+}
+
+func (x *RenewResponse) GetLeaseMicros() int64 {
+	if x != nil {
+		return x.LeaseMicros
+	}
+	return 0
 }
 
 // NodeAge says how long ago the leader answered a node's last renewal.
@@ -1255,11 +1264,12 @@ const file_wpd_peer_v1_peer_proto_rawDesc = "" +
 	" \x01(\x03R\x0fclockSkewMicros\"=\n" +
 	"\vChainReport\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
-	"\adurable\x18\x02 \x01(\x04R\adurable\"v\n" +
+	"\adurable\x18\x02 \x01(\x04R\adurable\"\x99\x01\n" +
 	"\rRenewResponse\x12\x16\n" +
 	"\x06epochs\x18\x01 \x03(\x04R\x06epochs\x12!\n" +
 	"\fclock_micros\x18\x02 \x01(\x03R\vclockMicros\x12*\n" +
-	"\x05nodes\x18\x03 \x03(\v2\x14.wpd.peer.v1.NodeAgeR\x05nodes\"D\n" +
+	"\x05nodes\x18\x03 \x03(\v2\x14.wpd.peer.v1.NodeAgeR\x05nodes\x12!\n" +
+	"\flease_micros\x18\x04 \x01(\x03R\vleaseMicros\"D\n" +
 	"\aNodeAge\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\tR\bidentity\x12\x1d\n" +
 	"\n" +
