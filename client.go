@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -14,7 +15,8 @@ import (
 type Client struct {
 	service api.Service
 	closers []func() error
-	room    room // of all writers together
+	room    room         // of all writers together
+	handed  atomic.Int64 // of that, what batches take that the service has, or had
 
 	mu      sync.Mutex
 	closed  bool

@@ -33,6 +33,7 @@ type model struct {
 	opens    []api.OpenRequest
 	openFail func(api.OpenRequest) (before, after error)
 	attempts []*attempt
+	ready    []int    // what each said is ready to be appended, in bytes
 	broken   []string // what a writer did that it must not do
 	lost     map[fragment.LSN]bool
 
@@ -379,6 +380,7 @@ func (m *model) Append(ctx context.Context, r api.AppendRequest, done func(api.A
 		seq: r.Batch.FirstSeq(), count: r.Batch.Count(), ifTail: r.IfTail,
 	}
 	m.attempts = append(m.attempts, a)
+	m.ready = append(m.ready, r.ReadyBytes)
 	what := fine
 	if m.fault != nil {
 		what = m.fault(a)

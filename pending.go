@@ -48,6 +48,7 @@ type batch struct {
 	sent    time.Time // when the last attempt began
 	answer  error     // of the last attempt, if it was not acknowledged
 	unknown bool      // an attempt may have stored it, or may still
+	handed  bool      // the service had it
 	held    bool      // refused, but only the raised epoch makes that final
 	stored  bool      // the log says that it is stored; its LSNs are asked for
 	settled bool

@@ -54,11 +54,11 @@ func (r *room) free(bytes int) {
 	r.grantLocked()
 }
 
-// taken says how much of a number of bytes is taken, 0 to 1.
-func (r *room) taken(of int) float64 {
+// taken is how many bytes are taken.
+func (r *room) taken() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return min(1, float64(r.used)/float64(of))
+	return r.used
 }
 
 // fits: what is over the limit by itself fits when nothing else is there.

@@ -99,11 +99,22 @@ func (w *Writer) send(ctx context.Context, b *batch) {
 		w.answered(b, api.Ack{}, fmt.Errorf("%w: a batch can't be read back: %w", ErrInvalid, err), false)
 		return
 	}
-	r := api.AppendRequest{Log: w.log, Batch: b.encoded, IfTail: b.ifTail}
+	r := api.AppendRequest{Log: w.log, Batch: b.encoded, IfTail: b.ifTail, ReadyBytes: w.hand(b)}
 	err = w.service.Append(ctx, r, func(ack api.Ack, err error) { w.answered(b, ack, err, true) })
 	if err != nil {
 		w.answered(b, api.Ack{}, err, false)
 	}
+}
+
+// hand counts a batch as handed over, and says how much, of all writers, can be
+// handed over from it on.
+func (w *Writer) hand(b *batch) (readyBytes int) {
+	c := w.client
+	if !b.handed {
+		b.handed = true
+		c.handed.Add(int64(b.room))
+	}
+	return max(0, c.room.taken()-int(c.handed.Load())) + b.room
 }
 
 // answered takes the answer to an attempt; taken says whether the service had
@@ -144,6 +155,9 @@ func (w *Writer) settleLocked(b *batch, ack api.Ack, err error) {
 	b.encoded, b.builder, b.answer = fragment.Batch{}, fragment.BatchBuilder{}, nil
 	if err != nil && b.async && w.failure == nil && !errors.Is(err, ErrStored) {
 		w.failure = b.err
+	}
+	if b.handed {
+		w.client.handed.Add(-int64(b.room))
 	}
 	w.release(b.room)
 	close(b.done)

@@ -217,7 +217,7 @@ func (w *Writer) lingerLocked() time.Duration {
 	if w.linger != lingerAdaptive {
 		return w.linger
 	}
-	share := lingerShareMin + (lingerShareMax-lingerShareMin)*w.client.room.taken(crowdBytes)
+	share := lingerShareMin + (lingerShareMax-lingerShareMin)*min(1, float64(w.client.room.taken())/crowdBytes)
 	return min(max(lingerMin, time.Duration(share*float64(w.latency))), lingerMax)
 }
 

@@ -20,6 +20,7 @@ const (
 	fieldIfTail     = 3
 	fieldBatchBytes = 4
 	fieldPartData   = 5
+	fieldReady      = 6
 )
 
 // AppendHead is a part of a batch without its data. Only in the first part of
@@ -29,6 +30,7 @@ type AppendHead struct {
 	Log        fragment.LogID
 	IfTail     fragment.LSN
 	BatchBytes int // of the whole batch
+	ReadyBytes int // see api.AppendRequest; 0: not told
 	DataBytes  int // of this part
 }
 
@@ -41,16 +43,17 @@ type AppendFrame struct {
 
 	in   *mem.Reader
 	left int // bytes of data of the part at hand that were not taken
+	rest int // bytes of the part behind its data
 }
 
 // Add puts a part at the end; h.DataBytes is not looked at. data is sent as it
 // is then, and must not change any more.
 func (f *AppendFrame) Add(h AppendHead, data []byte) {
-	head := make([]byte, 0, 48)
+	head := make([]byte, 0, 56)
 	for _, x := range []struct {
 		field protowire.Number
 		value uint64
-	}{{fieldRequest, h.Request}, {fieldLogID, uint64(h.Log)}, {fieldIfTail, uint64(h.IfTail)}, {fieldBatchBytes, uint64(h.BatchBytes)}} {
+	}{{fieldRequest, h.Request}, {fieldLogID, uint64(h.Log)}, {fieldIfTail, uint64(h.IfTail)}, {fieldBatchBytes, uint64(h.BatchBytes)}, {fieldReady, uint64(h.ReadyBytes)}} {
 		if x.value != 0 {
 			head = protowire.AppendTag(head, x.field, protowire.VarintType)
 			head = protowire.AppendVarint(head, x.value)
@@ -74,7 +77,7 @@ func (f *AppendFrame) marshal() mem.BufferSlice { return f.out }
 
 func (f *AppendFrame) unmarshal(data mem.BufferSlice) {
 	f.Free()
-	f.in, f.left = data.Reader(), 0 // which holds the data until Free
+	f.in, f.left, f.rest = data.Reader(), 0, 0 // which holds the data until Free
 }
 
 // Next returns the head of the next part, false at the end. What was not
@@ -84,7 +87,9 @@ func (f *AppendFrame) Next() (h AppendHead, ok bool, err error) {
 	if f.in == nil {
 		return h, false, nil
 	}
-	f.skip(f.left)
+	if err := f.pass(); err != nil {
+		return h, false, err
+	}
 	if f.in.Remaining() == 0 {
 		return h, false, nil
 	}
@@ -99,7 +104,7 @@ func (f *AppendFrame) Next() (h AppendHead, ok bool, err error) {
 		if err := r.head(&h, end); err != nil {
 			return h, false, err
 		}
-		f.left = h.DataBytes
+		f.left, f.rest = h.DataBytes, f.in.Remaining()-h.DataBytes-end
 	}
 	return h, true, nil
 }
@@ -114,9 +119,7 @@ func (r wireReader) head(h *AppendHead, end int) error {
 		case r.in.Remaining() < end, kind == protowire.BytesType && r.in.Remaining()-int(n) < end:
 			return malformed("field %d of a part goes beyond it", field)
 		case field == fieldPartData && kind == protowire.BytesType:
-			if h.DataBytes = int(n); r.in.Remaining()-h.DataBytes != end {
-				return malformed("a part goes on behind its data")
-			}
+			h.DataBytes = int(n)
 			return nil
 		case kind == protowire.BytesType:
 			return malformed("unknown field %d in a part", field)
@@ -131,6 +134,8 @@ func (r wireReader) head(h *AppendHead, end int) error {
 				return malformed("a batch of %d bytes", n)
 			}
 			h.BatchBytes = int(n)
+		case field == fieldReady:
+			h.ReadyBytes = int(min(n, math.MaxInt32))
 		}
 	}
 	return nil
@@ -151,11 +156,25 @@ func (f *AppendFrame) Copy(to []byte) {
 	}
 }
 
-func (f *AppendFrame) skip(n int) {
-	if n > 0 {
-		_, _ = f.in.Discard(n) // as many are there
+// pass goes to the end of the part at hand. Behind the data there may be hints,
+// as encoders have them there that go by the numbers of fields: it is too late
+// for them then. Anything else there is an error.
+func (f *AppendFrame) pass() error {
+	if f.left > 0 {
+		_, _ = f.in.Discard(f.left) // as many are there
 	}
 	f.left = 0
+	r, end := wireReader{f.in}, f.in.Remaining()-f.rest
+	f.rest = 0
+	for f.in.Remaining() > end {
+		switch field, kind, _, err := r.field(); {
+		case err != nil:
+			return err
+		case field != fieldReady || kind != protowire.VarintType || f.in.Remaining() < end:
+			return malformed("field %d behind the data of a part", field)
+		}
+	}
+	return nil
 }
 
 // Free gives back what was received. Idempotent.

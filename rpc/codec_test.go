@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,7 +45,7 @@ func takeParts(f *AppendFrame) (parts []part, err error) {
 }
 
 var someParts = []part{
-	{AppendHead{Request: 1, Log: 1 << 40, IfTail: 7, BatchBytes: 9, DataBytes: 5}, []byte("abcde")},
+	{AppendHead{Request: 1, Log: 1 << 40, IfTail: 7, BatchBytes: 9, ReadyBytes: 1 << 20, DataBytes: 5}, []byte("abcde")},
 	{AppendHead{DataBytes: 4}, []byte("fghi")},
 	{AppendHead{Request: 2, Log: 3, BatchBytes: 300, DataBytes: 300}, bytes.Repeat([]byte("x"), 300)},
 }
@@ -58,6 +59,7 @@ func TestAppendFrame(t *testing.T) {
 		f.Add(p.Head, p.Data)
 		want.Parts = append(want.Parts, &logv1.AppendPart{
 			Request: p.Head.Request, LogId: uint64(p.Head.Log), IfTail: uint64(p.Head.IfTail), BatchBytes: uint32(p.Head.BatchBytes), Data: p.Data,
+			ReadyBytes: uint64(p.Head.ReadyBytes),
 		})
 	}
 	b, err := Codec{}.Marshal(&f)
@@ -65,14 +67,27 @@ func TestAppendFrame(t *testing.T) {
 	require.Equal(t, f.Len(), b.Len())
 	plain, err := proto.Marshal(want)
 	require.NoError(t, err)
-	require.Equal(t, plain, b.Materialize())
+	require.Equal(t, len(plain), b.Len())
+	read := &logv1.AppendRequest{}
+	require.NoError(t, proto.Unmarshal(b.Materialize(), read))
+	require.True(t, proto.Equal(want, read))
 
+	var got AppendFrame
+	require.NoError(t, Codec{}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(b.Materialize())}, &got))
+	parts, err := takeParts(&got)
+	require.NoError(t, err)
+	require.Equal(t, someParts, parts)
+	got.Free()
+
+	// Protobuf has the hint behind the data, where it is worth nothing any more.
+	late := slices.Clone(someParts)
+	late[0].Head.ReadyBytes = 0
 	for _, size := range []int{1, 2, 3, 7, 64, 1 << 20} {
 		var got AppendFrame
 		require.NoError(t, Codec{}.Unmarshal(pieces(plain, size), &got))
 		parts, err := takeParts(&got)
 		require.NoError(t, err)
-		require.Equal(t, someParts, parts)
+		require.Equal(t, late, parts)
 		got.Free()
 		got.Free()
 
@@ -82,7 +97,7 @@ func TestAppendFrame(t *testing.T) {
 			h, ok, err := got.Next()
 			require.NoError(t, err)
 			require.True(t, ok)
-			require.Equal(t, someParts[i].Head, h)
+			require.Equal(t, late[i].Head, h)
 		}
 		_, ok, err := got.Next()
 		require.NoError(t, err)
@@ -107,6 +122,8 @@ func TestAppendFrameMalformed(t *testing.T) {
 		{"a number without end", bytes.Repeat([]byte{0xff}, 11)},
 		{"more than 64 bits", []byte{0x0a, 11, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2}},
 		{"fields behind the data", []byte{0x0a, 5, 0x2a, 1, 'a', 0x08, 1}},
+		{"a hint behind the data that is no number", []byte{0x0a, 6, 0x2a, 1, 'a', 0x32, 1, 'a'}},
+		{"a hint that is longer than its part", []byte{0x0a, 5, 0x2a, 1, 'a', 0x30, 0x80, 1}},
 		{"a field that is longer than its part", []byte{0x0a, 2, 0x2a, 3, 'a', 'b', 'c'}},
 		{"a number that is longer than its part", []byte{0x0a, 2, 0x08, 0x80, 1}},
 		{"other bytes", []byte{0x0a, 3, 0x3a, 1, 'a'}},

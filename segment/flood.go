@@ -15,6 +15,9 @@ const (
 	// floodPause is for how long nothing may come. Where all processors are
 	// busy, what comes may stop for almost as long.
 	floodPause = 8 * time.Millisecond
+	// floodSureMost is for how long at most an open fragment is kept for what is
+	// said to come.
+	floodSureMost = 50 * time.Millisecond
 	// Nobody waits for so many fragments once that was in vain.
 	floodDoubtMin = 2
 	floodDoubtMax = 256
@@ -22,11 +25,12 @@ const (
 	floodForget = 250 * time.Millisecond
 )
 
-// flood judges whether batches come so fast that an open fragment is soon full.
-// Then it is worth waiting for: whoever appends so fast has many batches in
-// flight, and few large creates cost less than many small ones.
+// flood judges whether an open fragment is soon full. Then it is worth waiting
+// for: whoever appends so fast has many batches in flight, and few large creates
+// cost less than many small ones.
 //
-// It may be wrong: what comes may stop, as it does when whoever appends has all
+// It is if whoever appends says so, see expect. Where nobody says anything, it
+// guesses, by how fast batches come. It may be wrong: what comes may stop, as it does when whoever appends has all
 // in flight that it may. Then it doubts itself for a number of fragments, which
 // doubles each time that it is wrong, until it is right. The zero value has seen
 // nothing. Guarded by Writer.mu.
@@ -36,7 +40,14 @@ type flood struct {
 	hoped bool      // the open fragment was kept waiting
 	doubt int       // for how many fragments nobody waits
 	wrong int       // how many those were the last time
+
+	told  time.Time // when somebody said how much is to come
+	ready int       // bytes of that which have not come
 }
+
+// expect takes in that n bytes are ready to come. Of several appenders, the last
+// one counts: whoever has the most speaks the most.
+func (f *flood) expect(now time.Time, n int) { f.told, f.ready = now, n }
 
 // came takes in that n bytes have come.
 func (f *flood) came(now time.Time, n int) {
@@ -45,6 +56,7 @@ func (f *flood) came(now time.Time, n int) {
 	}
 	f.bytes = f.pace(now)*floodMemory.Seconds() + float64(n)
 	f.last = now
+	f.ready -= n
 }
 
 // pace is how fast batches come, in bytes per second.
@@ -59,6 +71,9 @@ func (f *flood) on(now time.Time) bool { return f.pace(now) >= floodBytesPerSeco
 // is frozen; 0: it is frozen now. The fragment began at a time, and has so many
 // bytes of those that make it full; latency is that of creates.
 func (f *flood) wait(now, began time.Time, have, full int, latency time.Duration) time.Duration {
+	if now.Sub(f.told) < floodForget {
+		return f.sure(now, began, have, full)
+	}
 	most := max(latency.Seconds(), float64(full)/floodBytesPerSecond)
 	need := float64(full-have) / f.pace(now) // infinite, or not a number, if nothing came
 	left := floodPause - now.Sub(f.last)
@@ -66,6 +81,16 @@ func (f *flood) wait(now, began time.Time, have, full int, latency time.Duration
 		return 0
 	}
 	f.hoped = true
+	return min(left, floodPause/4)
+}
+
+// sure is wait where somebody says what is to come. Half a fragment is enough:
+// who has so much ready has more when that has come.
+func (f *flood) sure(now, began time.Time, have, full int) time.Duration {
+	left := min(floodPause-now.Sub(f.last), floodSureMost-now.Sub(began))
+	if have+f.ready < full/2 || left <= 0 {
+		return 0
+	}
 	return min(left, floodPause/4)
 }
 

@@ -32,16 +32,19 @@ func TestFlood(t *testing.T) {
 		every time.Duration // 0: as soon as there is room
 		most  int           // batches that are not acknowledged; 0: any number
 		count int           // batches
+		ready int           // batches that are said to be ready; 0: nothing is said
 		full  int           // fragments that are full, at least
 		small int           // fragments that are not, at most
 		worst time.Duration // time to an acknowledgement
 	}{
-		{"500 small ones a second", 1 << 10, 2 * time.Millisecond, 0, 500, 0, 500, 6 * time.Millisecond},
-		{"50 MB/s", 64 << 10, 1300 * time.Microsecond, 0, 500, 0, 500, 6 * time.Millisecond},
-		{"300 MB/s of small batches", 16 << 10, 50 * time.Microsecond, 0, 8000, 14, 10, 60 * time.Millisecond},
-		{"300 MB/s of large ones", 1000 << 10, 3300 * time.Microsecond, 0, 300, 34, 10, 60 * time.Millisecond},
-		{"a large one now and then", 1000 << 10, 20 * time.Millisecond, 0, 50, 0, 50, 3 * time.Millisecond},
-		{"many small ones at a time", 4 << 10, 0, 100, 10_000, 0, 250, 30 * time.Millisecond},
+		{"500 small ones a second", 1 << 10, 2 * time.Millisecond, 0, 500, 0, 0, 500, 6 * time.Millisecond},
+		{"50 MB/s", 64 << 10, 1300 * time.Microsecond, 0, 500, 0, 0, 500, 6 * time.Millisecond},
+		{"300 MB/s of small batches", 16 << 10, 50 * time.Microsecond, 0, 8000, 0, 14, 10, 60 * time.Millisecond},
+		{"300 MB/s of large ones", 1000 << 10, 3300 * time.Microsecond, 0, 300, 0, 34, 10, 60 * time.Millisecond},
+		{"a large one now and then", 1000 << 10, 20 * time.Millisecond, 0, 50, 0, 0, 50, 3 * time.Millisecond},
+		{"many small ones at a time", 4 << 10, 0, 100, 10_000, 0, 0, 250, 30 * time.Millisecond},
+		{"90 MB/s, and much more is ready", 16 << 10, 180 * time.Microsecond, 0, 5000, 5000, 0, 24, 80 * time.Millisecond},
+		{"300 MB/s, and nothing more is ready", 16 << 10, 50 * time.Microsecond, 0, 2000, 1, 0, 2000, 10 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -62,6 +65,7 @@ func TestFlood(t *testing.T) {
 							<-room
 						}
 					}
+					w.Expect(c.bytes * min(c.ready, c.count-i))
 					_, err := a.put(fragment.LogID(1+i%10), c.bytes, x)
 					require.NoError(t, err)
 					time.Sleep(c.every)

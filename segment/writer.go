@@ -140,6 +140,17 @@ func (w *Writer) Append(log fragment.LogID, b fragment.Batch, waiter Waiter) (ui
 	return f.n, nil
 }
 
+// Expect says how many bytes, about, whoever is about to append has ready to
+// append, that included; 0: it does not say.
+func (w *Writer) Expect(bytes int) {
+	if bytes <= 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flood.expect(time.Now(), bytes)
+}
+
 // Note adds to the next fragment what comes without a batch: that a log is
 // attached (the first thing said of it in this chain), or a producer's state.
 // It is flushed when something else is, or is waited for. Result and errors are

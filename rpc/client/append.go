@@ -23,6 +23,7 @@ type appends struct {
 
 	mu      sync.Mutex // guards what follows
 	queue   []*batch   // in the order of the calls; not handed over to a stream yet
+	queued  int        // bytes of them
 	running bool
 	closed  bool
 	cut     context.CancelCauseFunc // of the stream
@@ -57,6 +58,7 @@ func (a *appends) put(b *batch) bool {
 		return false
 	}
 	a.queue = append(a.queue, b)
+	a.queued += b.Batch.Len()
 	select {
 	case a.wake <- struct{}{}:
 	default:
@@ -74,7 +76,15 @@ func (a *appends) pop() *batch {
 	b := a.queue[0]
 	a.queue[0] = nil
 	a.queue = a.queue[1:]
+	a.queued -= b.Batch.Len()
 	return b
+}
+
+// readyBytes is how many bytes, about, can be sent from b on.
+func (a *appends) readyBytes(b *batch) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.queued + max(b.Batch.Len(), b.ReadyBytes)
 }
 
 // answer tells what became of a batch.
@@ -131,7 +141,7 @@ func (a *appends) end(why error) {
 func (a *appends) refuse(err error) {
 	a.mu.Lock()
 	queue := a.queue
-	a.queue = nil
+	a.queue, a.queued = nil, 0
 	a.mu.Unlock()
 	for _, b := range queue {
 		a.answer(b, api.Ack{}, err)

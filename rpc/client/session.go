@@ -134,6 +134,7 @@ func (s *session) send(ctx context.Context, stream grpc.ClientStream) error {
 // has; nil if nothing does.
 func (s *session) next() *rpc.AppendFrame {
 	var f rpc.AppendFrame
+	told := false
 	for {
 		left := rpc.AppendFrameBytes - partHeadMax - f.Len()
 		if left < partBytesMin {
@@ -149,6 +150,9 @@ func (s *session) next() *rpc.AppendFrame {
 		data, head := b.Batch.Bytes()[b.sent:], rpc.AppendHead{}
 		if b.sent == 0 {
 			head = rpc.AppendHead{Request: b.number, Log: b.Log, IfTail: b.IfTail, BatchBytes: len(data)}
+			if !told {
+				head.ReadyBytes, told = s.readyBytes(b), true
+			}
 		}
 		n := min(len(data), left)
 		f.Add(head, data[:n])

@@ -29,6 +29,7 @@ type incoming struct {
 	ifTail fragment.LSN
 	limits fragment.Limits
 	bytes  int       // of the whole
+	ready  int       // see api.AppendRequest
 	have   int       // <= bytes
 	data   []byte    // nil: it is refused, and its parts are passed over
 	due    time.Time // when it must be here
@@ -131,7 +132,7 @@ func (r *receiver) begin(h rpc.AppendHead) error {
 	case h.BatchBytes == 0:
 		return malformed("batch %d has no length", h.Request)
 	}
-	b := &incoming{id: batchID{request: h.Request, log: h.Log}, ifTail: h.IfTail, bytes: h.BatchBytes}
+	b := &incoming{id: batchID{request: h.Request, log: h.Log}, ifTail: h.IfTail, bytes: h.BatchBytes, ready: h.ReadyBytes}
 	r.last, r.batch = h.Request, b
 	a := r.a
 	select {
@@ -222,7 +223,7 @@ func (r *receiver) complete(b *incoming) {
 		return
 	}
 	a.logTaken(id, batch)
-	err = a.s.cfg.Logs.Append(a.ctx, api.AppendRequest{Log: id.log, Batch: batch, IfTail: b.ifTail}, func(ack api.Ack, err error) {
+	err = a.s.cfg.Logs.Append(a.ctx, api.AppendRequest{Log: id.log, Batch: batch, IfTail: b.ifTail, ReadyBytes: b.ready}, func(ack api.Ack, err error) {
 		a.answer(id, ack, err, true)
 	})
 	if err != nil {

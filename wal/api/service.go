@@ -148,4 +148,8 @@ type AppendRequest struct {
 	// IfTail, if not 0, refuses the batch with a *TailError unless its first
 	// entry gets that LSN.
 	IfTail fragment.LSN
+	// ReadyBytes is how many bytes of batches, about, whoever appends has ready to
+	// append, this one included; 0: it does not say. It is a hint: a fragment is
+	// kept open for what is certain to come soon.
+	ReadyBytes int
 }

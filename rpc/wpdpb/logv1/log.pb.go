@@ -1891,8 +1891,12 @@ type AppendPart struct {
 	// Refuse the batch unless its first entry gets this LSN; 0: no.
 	IfTail uint64 `protobuf:"varint,3,opt,name=if_tail,json=ifTail,proto3" json:"if_tail,omitempty"`
 	// Length of the whole batch, in bytes.
-	BatchBytes    uint32 `protobuf:"varint,4,opt,name=batch_bytes,json=batchBytes,proto3" json:"batch_bytes,omitempty"`
-	Data          []byte `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	BatchBytes uint32 `protobuf:"varint,4,opt,name=batch_bytes,json=batchBytes,proto3" json:"batch_bytes,omitempty"`
+	Data       []byte `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	// How many bytes of batches, about, the client has ready to send, this one
+	// included; 0: it does not say. A node that knows that much more is on its way
+	// waits for it before it makes an object. Once a message is enough.
+	ReadyBytes    uint64 `protobuf:"varint,6,opt,name=ready_bytes,json=readyBytes,proto3" json:"ready_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1960,6 +1964,13 @@ func (x *AppendPart) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *AppendPart) GetReadyBytes() uint64 {
+	if x != nil {
+		return x.ReadyBytes
+	}
+	return 0
 }
 
 type AppendResponse struct {
@@ -2640,7 +2651,7 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"\x15ListProducersResponse\x122\n" +
 	"\tproducers\x18\x01 \x03(\v2\x14.wpd.log.v1.ProducerR\tproducers\"=\n" +
 	"\rAppendRequest\x12,\n" +
-	"\x05parts\x18\x01 \x03(\v2\x16.wpd.log.v1.AppendPartR\x05parts\"\x8b\x01\n" +
+	"\x05parts\x18\x01 \x03(\v2\x16.wpd.log.v1.AppendPartR\x05parts\"\xac\x01\n" +
 	"\n" +
 	"AppendPart\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\x04R\arequest\x12\x15\n" +
@@ -2648,7 +2659,9 @@ const file_wpd_log_v1_log_proto_rawDesc = "" +
 	"\aif_tail\x18\x03 \x01(\x04R\x06ifTail\x12\x1f\n" +
 	"\vbatch_bytes\x18\x04 \x01(\rR\n" +
 	"batchBytes\x12\x12\n" +
-	"\x04data\x18\x05 \x01(\fR\x04data\"r\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\x12\x1f\n" +
+	"\vready_bytes\x18\x06 \x01(\x04R\n" +
+	"readyBytes\"r\n" +
 	"\x0eAppendResponse\x122\n" +
 	"\aresults\x18\x01 \x03(\v2\x18.wpd.log.v1.AppendResultR\aresults\x12,\n" +
 	"\x05hints\x18\x02 \x03(\v2\x16.wpd.log.v1.AppendHintR\x05hints\"D\n" +
