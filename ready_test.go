@@ -38,7 +38,7 @@ func TestReadyBytes(t *testing.T) {
 		}
 		got := said()
 		require.Greater(t, slices.Max(got), entries*bytes/4, "of both writers: %v", got)
-		require.Less(t, slices.Max(got), entries*bytes*3/2, "about")
+		require.Less(t, slices.Max(got), entries*bytes*2, "about: what is under way to the stream may count twice")
 
 		_, err := writers[1].Append(t.Context(), make([]byte, 1000))
 		require.NoError(t, err)
