@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -20,13 +21,16 @@ func (s *State) adoptChain(c *fsmpb.AdoptChain) (Result, error) {
 		State:       ChainSealing,
 		Sealer:      c.GetSealer(),
 	}
+	for _, x := range c.GetCuts() {
+		adopted.Cuts = append(adopted.Cuts, Cut{From: x.GetFrom(), To: x.GetTo(), Index: refOf(x.GetIndex())})
+	}
 	if old, ok := s.Chain(adopted.Epoch); ok {
 		if !old.sameGrant(adopted) {
 			return Result{}, &ChainExistsError{Epoch: old.Epoch, Node: old.Node, Boot: old.Boot}
 		}
 		return Result{Epoch: old.Epoch}, nil
 	}
-	if err := s.checkGrant(adopted); err != nil {
+	if err := cmp.Or(s.checkGrant(adopted), adopted.checkSegments()); err != nil {
 		return Result{}, &InvalidError{Field: "chain " + adopted.Epoch.String(), Reason: err.Error()}
 	}
 	if _, err := s.live(adopted.Sealer); err != nil {

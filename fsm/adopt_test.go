@@ -58,6 +58,34 @@ func TestRecovery(t *testing.T) {
 	require.Len(t, told, 3, "logs must have been put in, have gone on, and have been blank")
 }
 
+// TestAdoptCuts: a chain is put in with its cuts, which follow each other from
+// the first fragment on and end before its seal.
+func TestAdoptCuts(t *testing.T) {
+	s := New()
+	mustApply(t, s, NewInitCluster(fragment.ClusterID{15: 7}, 1))
+	mustApply(t, s, NewNextIncarnation(1, 10, 10, 10, []string{"z"}, "z"))
+	mustApply(t, s, NewRegisterBoot(Node{Identity: "z", Name: "a", Boot: 1}))
+	ref := Ref{Key: "index", Size: 1}
+	c := Chain{Epoch: 7, Node: "y", Boot: 3, Incarnation: 1, Window: 8, Kind: KindObjects, Sealer: "z"}
+	for _, wrong := range [][]Cut{{{2, 5, ref}}, {{1, 5, ref}, {6, 9, ref}}, {{1, 1, ref}}, {{1, 5, Ref{}}}} {
+		c.Cuts = wrong
+		r, err := s.Apply(s.AppliedIndex()+1, NewAdoptChain(c))
+		require.NoError(t, err)
+		var invalid *InvalidError
+		require.ErrorAs(t, r.Err, &invalid)
+	}
+	c.Cuts = []Cut{{1, 5, ref}, {5, 9, ref}}
+	mustApply(t, s, NewAdoptChain(c))
+	there, ok := s.Chain(7)
+	require.True(t, ok)
+	require.Equal(t, c.Cuts, there.Cuts)
+	r, err := s.Apply(s.AppliedIndex()+1, NewSeal(7, Seal{At: 8, Index: ref}))
+	require.NoError(t, err)
+	require.Error(t, r.Err, "below its cuts")
+	mustApply(t, s, NewSeal(7, Seal{At: 9, Index: ref}))
+	require.NoError(t, s.Check())
+}
+
 // recoverChains begins the next incarnation, with one new node, and puts in
 // the chains that were granted since, with the seals that are known.
 func recoverChains(t *testing.T, s, lost *State) {

@@ -24,14 +24,19 @@ func NewNextIncarnation(from uint64, highestEpoch fragment.Epoch, highestLog fra
 
 // NewAdoptChain puts a chain that the bucket holds into metadata that lack it,
 // as one that is being sealed. Of c it takes Epoch, which must have been given
-// out, Node and Boot, which need not be known, Incarnation, Window, Kind, Log
-// and Sealer, who must be. One that is there with equal facts (but for the
-// Sealer) is left as it is. Refused with *ChainExistsError, *RangeError,
+// out, Node and Boot, which need not be known, Incarnation, Window, Kind, Log,
+// Cuts, of which the proposer vouches that their indexes are true, and Sealer,
+// who must be known. One that is there with equal facts (but for the Sealer and
+// the Cuts) is left as it is. Refused with *ChainExistsError, *RangeError,
 // *NotFoundError, *RemovedError, *InvalidError.
 func NewAdoptChain(c Chain) *fsmpb.Command {
+	cuts := make([]*fsmpb.Cut, len(c.Cuts))
+	for i, x := range c.Cuts {
+		cuts[i] = x.proto()
+	}
 	return &fsmpb.Command{Command: &fsmpb.Command_AdoptChain{AdoptChain: &fsmpb.AdoptChain{
 		Epoch: uint64(c.Epoch), Node: c.Node, Boot: c.Boot, Incarnation: c.Incarnation,
-		Window: c.Window, Kind: uint32(c.Kind), Log: uint64(c.Log), Sealer: c.Sealer,
+		Window: c.Window, Kind: uint32(c.Kind), Log: uint64(c.Log), Sealer: c.Sealer, Cuts: cuts,
 	}}}
 }
 

@@ -213,6 +213,9 @@ type UnknownCommandError struct {
 }
 
 func (e *UnknownCommandError) Error() string {
+	if e.Index == 0 {
+		return "unknown command: " + e.Reason
+	}
 	return fmt.Sprintf("unknown command at index %d: %s", e.Index, e.Reason)
 }
 

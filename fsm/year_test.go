@@ -14,7 +14,7 @@ import (
 const (
 	yearDays    = 365
 	cutsPerDay  = 24 * 6 // one in ten minutes
-	mergedRun   = 64     // cuts that are merged into one
+	mergedRun   = 16     // cuts that are merged into one; with 1,000 logs its index is as large as one may be
 	movesPerDay = 50     // hand-overs for balance
 	retainDays  = 7
 )

@@ -1661,6 +1661,7 @@ type AdoptChain struct {
 	Kind          uint32                 `protobuf:"varint,6,opt,name=kind,proto3" json:"kind,omitempty"`
 	Log           uint64                 `protobuf:"varint,7,opt,name=log,proto3" json:"log,omitempty"`
 	Sealer        string                 `protobuf:"bytes,8,opt,name=sealer,proto3" json:"sealer,omitempty"`
+	Cuts          []*Cut                 `protobuf:"bytes,9,rep,name=cuts,proto3" json:"cuts,omitempty"` // as far as their indexes are known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1749,6 +1750,13 @@ func (x *AdoptChain) GetSealer() string {
 		return x.Sealer
 	}
 	return ""
+}
+
+func (x *AdoptChain) GetCuts() []*Cut {
+	if x != nil {
+		return x.Cuts
+	}
+	return nil
 }
 
 // AdoptLog puts a log that the bucket holds into metadata that lack it.
@@ -2867,7 +2875,7 @@ const file_fsm_proto_rawDesc = "" +
 	"highestLog\x12-\n" +
 	"\x12highest_attachment\x18\x04 \x01(\x04R\x11highestAttachment\x12\x18\n" +
 	"\amembers\x18\x05 \x03(\tR\amembers\x12\x16\n" +
-	"\x06sealer\x18\x06 \x01(\tR\x06sealer\"\xc2\x01\n" +
+	"\x06sealer\x18\x06 \x01(\tR\x06sealer\"\xe7\x01\n" +
 	"\n" +
 	"AdoptChain\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -2877,7 +2885,8 @@ const file_fsm_proto_rawDesc = "" +
 	"\x06window\x18\x05 \x01(\rR\x06window\x12\x12\n" +
 	"\x04kind\x18\x06 \x01(\rR\x04kind\x12\x10\n" +
 	"\x03log\x18\a \x01(\x04R\x03log\x12\x16\n" +
-	"\x06sealer\x18\b \x01(\tR\x06sealer\"\xea\x01\n" +
+	"\x06sealer\x18\b \x01(\tR\x06sealer\x12#\n" +
+	"\x04cuts\x18\t \x03(\v2\x0f.wpd.fsm.v1.CutR\x04cuts\"\xea\x01\n" +
 	"\bAdoptLog\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\x04R\x03log\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12-\n" +
@@ -3044,24 +3053,25 @@ var file_fsm_proto_depIdxs = []int32{
 	10, // 22: wpd.fsm.v1.Seal.index:type_name -> wpd.fsm.v1.Ref
 	11, // 23: wpd.fsm.v1.CreateLog.config:type_name -> wpd.fsm.v1.LogConfig
 	11, // 24: wpd.fsm.v1.ConfigureLog.config:type_name -> wpd.fsm.v1.LogConfig
-	11, // 25: wpd.fsm.v1.AdoptLog.config:type_name -> wpd.fsm.v1.LogConfig
-	29, // 26: wpd.fsm.v1.AdoptLog.extents:type_name -> wpd.fsm.v1.Extent
-	29, // 27: wpd.fsm.v1.AdoptExtents.extents:type_name -> wpd.fsm.v1.Extent
-	24, // 28: wpd.fsm.v1.Record.head:type_name -> wpd.fsm.v1.Head
-	25, // 29: wpd.fsm.v1.Record.node:type_name -> wpd.fsm.v1.Node
-	26, // 30: wpd.fsm.v1.Record.chain:type_name -> wpd.fsm.v1.Chain
-	27, // 31: wpd.fsm.v1.Record.cut:type_name -> wpd.fsm.v1.Cut
-	28, // 32: wpd.fsm.v1.Record.log:type_name -> wpd.fsm.v1.Log
-	29, // 33: wpd.fsm.v1.Record.extent:type_name -> wpd.fsm.v1.Extent
-	30, // 34: wpd.fsm.v1.Record.end:type_name -> wpd.fsm.v1.End
-	10, // 35: wpd.fsm.v1.Chain.seal_index:type_name -> wpd.fsm.v1.Ref
-	10, // 36: wpd.fsm.v1.Cut.index:type_name -> wpd.fsm.v1.Ref
-	11, // 37: wpd.fsm.v1.Log.config:type_name -> wpd.fsm.v1.LogConfig
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	27, // 25: wpd.fsm.v1.AdoptChain.cuts:type_name -> wpd.fsm.v1.Cut
+	11, // 26: wpd.fsm.v1.AdoptLog.config:type_name -> wpd.fsm.v1.LogConfig
+	29, // 27: wpd.fsm.v1.AdoptLog.extents:type_name -> wpd.fsm.v1.Extent
+	29, // 28: wpd.fsm.v1.AdoptExtents.extents:type_name -> wpd.fsm.v1.Extent
+	24, // 29: wpd.fsm.v1.Record.head:type_name -> wpd.fsm.v1.Head
+	25, // 30: wpd.fsm.v1.Record.node:type_name -> wpd.fsm.v1.Node
+	26, // 31: wpd.fsm.v1.Record.chain:type_name -> wpd.fsm.v1.Chain
+	27, // 32: wpd.fsm.v1.Record.cut:type_name -> wpd.fsm.v1.Cut
+	28, // 33: wpd.fsm.v1.Record.log:type_name -> wpd.fsm.v1.Log
+	29, // 34: wpd.fsm.v1.Record.extent:type_name -> wpd.fsm.v1.Extent
+	30, // 35: wpd.fsm.v1.Record.end:type_name -> wpd.fsm.v1.End
+	10, // 36: wpd.fsm.v1.Chain.seal_index:type_name -> wpd.fsm.v1.Ref
+	10, // 37: wpd.fsm.v1.Cut.index:type_name -> wpd.fsm.v1.Ref
+	11, // 38: wpd.fsm.v1.Log.config:type_name -> wpd.fsm.v1.LogConfig
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_fsm_proto_init() }
