@@ -30,7 +30,11 @@ func (w *Writer) maybeCut() {
 		return
 	}
 	if t, _ := w.segment.rotate(); t != nil {
-		w.wg.Go(func() { _ = w.cut(w.ctx, t) })
+		w.wg.Go(func() {
+			if w.cut(w.ctx, t) == nil {
+				w.mergeCuts(w.live)
+			}
+		})
 	}
 }
 

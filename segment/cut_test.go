@@ -21,6 +21,10 @@ type commits struct {
 	cuts []Cut
 	fail func(n int) error // the n-th attempt, from 0; what it says after it was applied
 	n    int
+
+	unmerged  []Cut
+	merges    int
+	failMerge func(n int) error // as fail, of merges
 }
 
 func (c *commits) commit(_ context.Context, x Cut) error {
@@ -28,7 +32,7 @@ func (c *commits) commit(_ context.Context, x Cut) error {
 	defer c.mu.Unlock()
 	c.n++
 	if last := len(c.cuts) - 1; last < 0 || c.cuts[last] != x { // an equal one is a no-op
-		c.cuts = append(c.cuts, x)
+		c.cuts, c.unmerged = append(c.cuts, x), append(c.unmerged, x)
 	}
 	if c.fail != nil {
 		return c.fail(c.n - 1)

@@ -49,6 +49,7 @@ type openSegment struct {
 	working chan struct{}                        // closed when the one who works on the cut stops; nil if nobody does
 	base    map[fragment.LogID]fragment.LogState // states of all logs at the last cut
 	cuts    []Cut                                // committed by this writer
+	ranks   []uint8                              // how often each of cuts was merged; see mergeRun
 	begun   time.Time                            // when fresh began
 
 	opened time.Time          // when the chain was
@@ -151,7 +152,7 @@ func (s *openSegment) committed(c Cut, states map[fragment.LogID]fragment.LogSta
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cutting, s.planned, s.after, s.base = nil, nil, nil, states
-	s.cuts = append(s.cuts, c)
+	s.cuts, s.ranks = append(s.cuts, c), append(s.ranks, 0)
 	s.tellLocked(func(at uint64) [][]byte { return frames(feedCut, appendCut(appendNumbers(nil, at), c)) })
 }
 

@@ -66,6 +66,11 @@ type Options struct {
 	Durable func(f *fragment.Frozen)
 	// Commit makes a cut part of the metadata. nil: no cuts are made.
 	Commit func(ctx context.Context, c Cut) error
+	// Merge puts a cut in the place of those in the metadata that cover its
+	// range exactly. The same again must do no harm. nil: cuts are not merged.
+	Merge func(ctx context.Context, c Cut) error
+	// MergeBytes bounds the index object of a merged cut; default 2 MiB.
+	MergeBytes int
 	// Applied is the raft index that this node has applied. nil: 0.
 	Applied func() uint64
 	// Over is called once, from a goroutine of its own, when the chain ends
@@ -96,6 +101,7 @@ func (o Options) withDefaults(c Chain) Options {
 	o.CutAge = time.Duration(def(int64(o.CutAge), int64(10*time.Minute)))
 	o.CutFragments = uint64(def(int64(o.CutFragments), 4096))
 	o.CutSlices = int(def(int64(o.CutSlices), 1<<18))
+	o.MergeBytes = int(def(int64(o.MergeBytes), mergeBytesDefault))
 	if o.Room == nil {
 		o.Room = semaphore.NewWeighted(o.BufferBytes)
 	}

@@ -19,6 +19,7 @@ type Writer struct {
 	opts    Options
 	room    *semaphore.Weighted // bytes that are not durable yet
 	segment openSegment
+	merging sync.Mutex // held while cuts are merged
 
 	ctx    context.Context // of creates and cuts; ends when Close gives up
 	cancel context.CancelFunc
