@@ -22,6 +22,10 @@ const (
 // keyTerm is where raft keeps its term.
 var keyTerm = []byte("CurrentTerm")
 
+// snapshotInterval is how often raft looks whether so much has come since its last
+// snapshot that there should be another; it waits up to twice as long.
+const snapshotInterval = 10 * time.Second
+
 // openDisk takes the data directory and finds out who we are.
 func (m *Member) openDisk() (err error) {
 	if m.config.Dir == "" {
@@ -38,6 +42,9 @@ func (m *Member) openDisk() (err error) {
 		m.config.wrap(m.stores)
 	}
 	return guard(func() error {
+		if err := checkRecovered(m.stores.stable, m.config.Dir); err != nil {
+			return err
+		}
 		m.me, err = loadSelf(m.stores.stable, m.config)
 		if err != nil {
 			return err
@@ -226,6 +233,9 @@ func (m *Member) raftConfig() *raft.Config {
 	// A member that is removed is to be told so, not to find its raft gone.
 	conf.ShutdownOnRemove = false
 	conf.BatchApplyCh = true
+	// A start applies again what came since the last snapshot. One costs a second
+	// at most, and is made only of thousands of commands.
+	conf.SnapshotInterval = snapshotInterval
 	conf.NoLegacyTelemetry = true
 	conf.Logger = newRaftLogger(m.logger)
 	return conf

@@ -90,6 +90,13 @@ type Config struct {
 	// StallMax is how long a write of the raft log, or the work on a batch of
 	// commands, may take before a leader gives leadership up. 0: 3 s.
 	StallMax time.Duration
+	// MinFree is how many bytes must be free on the disk of Dir. With fewer,
+	// Space is an error, MayAttach too, and the member gets no logs and leads
+	// no more than it must. 0: 256 MiB; less than 0: any number will do.
+	MinFree int64
+	// FreeSpace tells, in tests, how many bytes are free where a directory is.
+	// nil: the operating system does, if there is a Dir.
+	FreeSpace func(dir string) (uint64, error)
 	// Autopilot says how the group is kept whole.
 	Autopilot Autopilot
 
@@ -159,6 +166,13 @@ func (c Config) validate() (Config, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.MinFree == 0 {
+		c.MinFree = minFreeDefault
+	}
+	c.MinFree = max(c.MinFree, 0)
+	if c.FreeSpace == nil && c.Dir != "" {
+		c.FreeSpace = freeSpace
 	}
 	fill(&c.TTL, ttlDefault)
 	fill(&c.Renew, c.TTL/renewsPerTTL)

@@ -19,7 +19,8 @@
 //  5. raft is bootstrapped, if this node is a founder and it never was, and
 //     started; a node that is no member asks the leader to become one;
 //     InitCluster and RegisterBoot are proposed;
-//  6. the bucket is asked for a chain above the highest epoch granted.
+//  6. the bucket is asked for a later incarnation, and for a chain above the
+//     highest epoch granted.
 //
 // Propose returns once its command is committed, fsynced and applied, and
 // tells apart what was refused, what was not done and what is unknown. View
@@ -85,6 +86,12 @@
 //
 // The leader also chooses who writes a log that nobody writes (Place), and which
 // logs had better move (Moves).
+//
+// # Starting over
+//
+// Where the metadata are lost, or a majority is, a Recovery makes the next
+// incarnation of them, offline, in the data directory of one node, out of what
+// is left and what the bucket tells. See there.
 //
 // # What it refuses
 //

@@ -56,24 +56,28 @@ type boot struct {
 // loadSelf returns who this data directory says we are. A new one is decided
 // on the spot, and is durable before anybody else hears of it.
 func loadSelf(s raft.StableStore, c Config) (self, error) {
-	var me self
-	found, err := getJSON(s, keySelf, &me)
-	if err != nil {
-		return me, err
-	}
-	if !found {
+	me, found, err := readSelf(s, c)
+	if err == nil && !found {
 		return newSelf(s, c)
 	}
-	if me.Version > recordVersion {
-		return me, &VersionError{What: "the identity in data directory " + c.Dir, Have: me.Version, Known: recordVersion}
-	}
-	if c.Name != "" && me.Name != c.Name {
-		return me, &NameError{Dir: c.Dir, Have: me.Name, Want: c.Name}
+	return me, err
+}
+
+// readSelf returns who this data directory says we are, if it does.
+func readSelf(s raft.StableStore, c Config) (me self, found bool, err error) {
+	found, err = getJSON(s, keySelf, &me)
+	switch {
+	case err != nil || !found:
+		return me, false, err
+	case me.Version > recordVersion:
+		return me, true, &VersionError{What: "the identity in data directory " + c.Dir, Have: me.Version, Known: recordVersion}
+	case c.Name != "" && me.Name != c.Name:
+		return me, true, &NameError{Dir: c.Dir, Have: me.Name, Want: c.Name}
 	}
 	if me.cluster, err = fragment.ParseClusterID(me.Cluster); err != nil {
-		return me, &DataDirError{Dir: c.Dir, Reason: "has a damaged identity", Err: err}
+		return me, true, &DataDirError{Dir: c.Dir, Reason: "has a damaged identity", Err: err}
 	}
-	return me, nil
+	return me, true, nil
 }
 
 func newSelf(s raft.StableStore, c Config) (self, error) {

@@ -14,9 +14,13 @@ func (m *Member) LeaseHeld(e fragment.Epoch) bool { return m.Lease(e).Held() }
 // LeaseChanged is Lease(e).Changed().
 func (m *Member) LeaseChanged(e fragment.Epoch) <-chan struct{} { return m.Lease(e).Changed() }
 
-// MayAttach says why this node's clock must not stamp entries of logs that it
-// does not write yet; nil if it may.
+// MayAttach says why this node must not take logs that it does not write yet:
+// its disk is nearly full, or its clock must not stamp their entries; nil if it
+// may.
 func (m *Member) MayAttach() error {
+	if err := m.Space(); err != nil {
+		return err
+	}
 	skew, ok := m.ClockSkew()
 	switch {
 	case ok:

@@ -20,5 +20,6 @@ func (m *Member) startLeases() {
 	if m.config.networked() {
 		m.spawn(m.renewing.run)
 		m.spawn(m.lapsing)
+		m.spawn(m.nudging)
 	}
 }

@@ -117,6 +117,7 @@ func (m *machine) applyLocked(l *raft.Log) response {
 	if err != nil {
 		return response{err: m.breakLocked(err)}
 	}
+	m.metrics.committed(c)
 	return response{result: r}
 }
 

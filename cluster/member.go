@@ -36,7 +36,8 @@ type Member struct {
 	raft      *raft.Raft
 	ready     chan struct{} // closed once raft is set
 
-	logBusy, workBusy stall         // of raft's store, and of the state
+	logBusy, workBusy stall // of raft's store, and of the state
+	space             space
 	joining           chan struct{} // holds one while a node is being taken into the group
 	reigned           reigned
 	roster            roster
@@ -55,6 +56,7 @@ type Member struct {
 
 	// barrierTerm is a term in which a barrier of ours has passed.
 	barrierTerm atomic.Uint64
+	committed   chan struct{} // holds one when something was committed here: see nudging
 	// slots bounds the proposals and confirmations under way.
 	slots chan struct{}
 
@@ -110,6 +112,7 @@ func Open(ctx context.Context, c Config) (_ *Member, err error) {
 	if err := m.metrics.register(c.Registerer, m.machine); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
+	m.openSpace()
 	m.logger.Info("cluster member is ready", "identity", m.me.Identity, "boot", m.boot.Number, "cluster", m.me.Cluster)
 	return m, nil
 }
@@ -117,14 +120,15 @@ func Open(ctx context.Context, c Config) (_ *Member, err error) {
 // newMember returns a member of which nothing is open; c is validated.
 func newMember(c Config) *Member {
 	m := &Member{
-		config:  c,
-		logger:  c.Logger,
-		metrics: newMetrics(),
-		slots:   make(chan struct{}, slotsMax),
-		ready:   make(chan struct{}),
-		joining: make(chan struct{}, 1),
-		failed:  make(chan struct{}),
-		closing: make(chan struct{}),
+		config:    c,
+		logger:    c.Logger,
+		metrics:   newMetrics(),
+		slots:     make(chan struct{}, slotsMax),
+		ready:     make(chan struct{}),
+		joining:   make(chan struct{}, 1),
+		committed: make(chan struct{}, 1),
+		failed:    make(chan struct{}),
+		closing:   make(chan struct{}),
 	}
 	m.life, m.endLife = context.WithCancel(context.Background())
 	m.machine = newMachine(m.fail, m.metrics)

@@ -7,16 +7,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/fsm/fsmpb"
 )
 
 // metrics of a member. The collectors live as long as the member.
 type metrics struct {
+	commits        *prometheus.CounterVec
 	proposals      *prometheus.CounterVec
 	proposeSeconds prometheus.Histogram
 	snapshotBytes  prometheus.Gauge
 	failed         prometheus.Gauge
 	refused        prometheus.Counter
 	abdications    prometheus.Counter
+	free           prometheus.Gauge
+	short          prometheus.Gauge
 	leads          prometheus.Gauge
 	members        prometheus.Gauge
 	membersWell    prometheus.Gauge
@@ -28,6 +32,10 @@ type metrics struct {
 
 func newMetrics() *metrics {
 	return &metrics{
+		commits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wpd_cluster_commits_total",
+			Help: "Commands of the raft log that were applied here, by kind, what a start catches up with included. They grow with chains, cuts and moves of logs, never with appends: beside wpd_wal_appended_batches_total they tell whether metadata is on the write path.",
+		}, []string{"command"}),
 		proposals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "wpd_cluster_proposals_total",
 			Help: "Metadata commands proposed, by outcome. They grow with chains and moves of logs, never with appends; refused ones rising means that callers decide on old metadata, uncertain ones that leadership is lost.",
@@ -51,7 +59,15 @@ func newMetrics() *metrics {
 		}),
 		abdications: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "wpd_cluster_abdications_total",
-			Help: "Times that this leader gave leadership up because its disk or its state stood still. A rise means a disk that is about to fail.",
+			Help: "Times that this leader gave leadership up because its disk or its state stood still, or its disk was nearly full. A rise means a disk that is about to fail.",
+		}),
+		free: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wpd_cluster_disk_free_bytes",
+			Help: "Bytes free on the disk of the data directory. Below min_free the node takes no writes.",
+		}),
+		short: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wpd_cluster_disk_short",
+			Help: "1 while the disk of the data directory is nearly full and the node takes no writes for that. It is an alarm: make room.",
 		}),
 		leads: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "wpd_cluster_leads",
@@ -85,8 +101,8 @@ func (m *metrics) register(r prometheus.Registerer, state *machine) error {
 		})
 	}
 	for _, c := range append(m.lease.collectors(),
-		m.proposals, m.proposeSeconds, m.snapshotBytes, m.failed,
-		m.refused, m.abdications, m.leads, m.members, m.membersWell, m.tolerance,
+		m.commits, m.proposals, m.proposeSeconds, m.snapshotBytes, m.failed,
+		m.refused, m.abdications, m.free, m.short, m.leads, m.members, m.membersWell, m.tolerance,
 		gauge("wpd_cluster_applied_index", "Raft index of the last command applied here. A rise that follows appends means that metadata is on the write path.",
 			func(s *fsm.State) float64 { return float64(s.AppliedIndex()) }),
 		gauge("wpd_cluster_logs", "Logs in the metadata. A rise that does not end means that somebody makes a log for each of something.",
@@ -113,6 +129,14 @@ func (m *metrics) unregister(r prometheus.Registerer) {
 func (m *metrics) proposed(begin time.Time, err error) {
 	m.proposals.WithLabelValues(outcome(err)).Inc()
 	m.proposeSeconds.Observe(time.Since(begin).Seconds())
+}
+
+// committed counts a command that was applied.
+func (m *metrics) committed(c *fsmpb.Command) {
+	r := c.ProtoReflect()
+	if kind := r.WhichOneof(r.Descriptor().Oneofs().ByName("command")); kind != nil {
+		m.commits.WithLabelValues(string(kind.Name())).Inc()
+	}
 }
 
 func outcome(err error) string {

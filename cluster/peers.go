@@ -53,7 +53,7 @@ type Report struct {
 
 	// What follows is filled in by the member.
 
-	Draining  bool          // it shall get no logs
+	Draining  bool          // it shall get no logs, or has no room for them
 	ClockSkew time.Duration // how far its wall clock is ahead of the leader's, if it takes no logs for that; else 0
 }
 

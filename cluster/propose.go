@@ -80,6 +80,7 @@ func (m *Member) commit(ctx context.Context, command []byte) (uint64, fsm.Result
 		if err := future.Error(); err != nil {
 			return m.raftError(err)
 		}
+		m.nudge()
 		r := future.Response().(response)
 		outcomes <- outcome{future.Index(), r.result}
 		return r.judge()

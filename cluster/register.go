@@ -35,6 +35,9 @@ func (m *Member) register(ctx context.Context) error {
 	if m.config.networked() {
 		m.gossip.tell(func(t *meta) { t.member = true })
 	}
+	if err := m.checkIncarnation(ctx); err != nil {
+		return err
+	}
 	return m.checkEpochs(ctx)
 }
 

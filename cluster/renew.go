@@ -169,7 +169,7 @@ func (r *renewing) renewal(sent instant) Renewal {
 	if report != nil {
 		x.Report = report()
 	}
-	x.Report.Draining = draining
+	x.Report.Draining = draining || m.Space() != nil
 	if skew, ok := m.ClockSkew(); !ok {
 		x.Report.ClockSkew = skew
 	}

@@ -132,6 +132,8 @@ const (
 	clusterKey  = "cluster.json"
 	nodesPrefix = "nodes/"
 	ownBytesMax = 64 << 10 // far above what is ever written
+
+	incarnationsPrefix = "incarnations/"
 )
 
 // clusterObject is the content of cluster.json.
@@ -147,6 +149,14 @@ type bootObject struct {
 	Identity string `json:"identity"`
 	Boot     uint64 `json:"boot"`
 	Nonce    string `json:"nonce"`
+}
+
+// incarnationObject is the content of incarnations/<n>.
+type incarnationObject struct {
+	Version     int    `json:"version"`
+	Cluster     string `json:"cluster"`
+	Incarnation uint64 `json:"incarnation"`
+	Identity    string `json:"identity"`
 }
 
 // jsonError: a JSON object of the cluster's is damaged.

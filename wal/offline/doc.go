@@ -6,6 +6,9 @@
 // begins. Bucket.Read gives a log's entries over all its extents; Verify reads
 // every object and holds all that the bucket says against itself.
 //
+// A Finder tells, for who makes lost metadata anew, what chains there are, and
+// which stays of logs are on them.
+//
 // What callers may rely on:
 //
 //   - Damage costs what it hits and no more: a lost range is reported as an

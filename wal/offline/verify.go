@@ -113,6 +113,10 @@ func (v *verifier) own(ctx context.Context) error {
 				if err := v.boot(ctx, key); err != nil {
 					return err
 				}
+			case strings.HasPrefix(key, incarnationsPrefix):
+				if err := v.incarnation(ctx, key); err != nil {
+					return err
+				}
 			case key != clusterKey:
 				v.foreign(key)
 			}
@@ -148,6 +152,25 @@ func (v *verifier) boot(ctx context.Context, key string) error {
 		// A node tried whether others find what it writes: nothing rests on it.
 	case bootKey(o.Identity, o.Boot) != key:
 		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: fmt.Sprintf("holds boot %d of %q", o.Boot, o.Identity)})
+	case !v.cluster.IsZero() && o.Cluster != v.cluster.String():
+		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: "is of cluster " + o.Cluster})
+	}
+	return nil
+}
+
+// incarnation checks incarnations/<n>.
+func (v *verifier) incarnation(ctx context.Context, key string) error {
+	var o incarnationObject
+	size, err := readJSON(ctx, v.store, key, &o)
+	if _, damaged := errors.AsType[*jsonError](err); err != nil && !damaged && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	v.count(size)
+	switch {
+	case err != nil:
+		v.object(key, err)
+	case fmt.Sprintf("%s%016x", incarnationsPrefix, o.Incarnation) != key:
+		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: fmt.Sprintf("holds incarnation %d", o.Incarnation)})
 	case !v.cluster.IsZero() && o.Cluster != v.cluster.String():
 		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: "is of cluster " + o.Cluster})
 	}

@@ -474,3 +474,21 @@ func TestVerifyBounded(t *testing.T) {
 	require.Equal(t, uint64(29), r.ProblemsTotal)
 	require.True(t, r.Damaged())
 }
+
+// TestIncarnations: that an incarnation was begun is checked like all that the
+// cluster says of itself.
+func TestIncarnations(t *testing.T) {
+	w := newWorld(t)
+	say := func(key string, n int, cluster string) {
+		w.json(key, map[string]any{"version": 1, "cluster": cluster, "incarnation": n, "identity": node, "nonce": "00"})
+	}
+	say("incarnations/0000000000000002", 2, w.cluster.String())
+	require.Empty(t, w.verify())
+	require.Empty(t, w.report().Notes)
+	say("incarnations/0000000000000003", 2, w.cluster.String())
+	say("incarnations/0000000000000004", 4, fragment.ClusterID{9}.String())
+	w.mem.Put("incarnations/0000000000000005", []byte("{"))
+	require.Equal(t, []string{
+		"misplaced incarnations/0000000000000003", "misplaced incarnations/0000000000000004", "corrupt incarnations/0000000000000005",
+	}, w.verify())
+}
