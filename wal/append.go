@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -26,10 +27,62 @@ func (a *answer) Settled(err error) {
 	a.done(a.ack, a.err)
 }
 
+// appendFunc is append, or a part of it.
+type appendFunc func(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error
+
+// errWouldWait: a batch has to wait for something that is about its log alone.
+var errWouldWait = errors.New("the log is not ready")
+
+// AppendNow is Append, but for a batch that would have to wait for something that
+// is about its log alone: for a hand-over, or until it is known who writes it.
+// False: it is such a batch, nothing was done, and the error is nil. It waits for
+// room, which all logs of the chain share.
+func (s *Service) AppendNow(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) (bool, error) {
+	err := s.counted(ctx, r, done, s.appendNow)
+	if err == errWouldWait {
+		return false, nil
+	}
+	return true, err
+}
+
+// appendNow is AppendNow, not counted. Errors: errWouldWait, and those of append.
+func (s *Service) appendNow(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
+	if err := checkBatch(r.Batch); err != nil {
+		return err
+	}
+	l, err := s.logHere(r.Log)
+	if err != nil {
+		return errWouldWait // append finds out
+	}
+	c := l.home()
+	if c == nil || !c.alive() || l.isShut() {
+		return errWouldWait
+	}
+	if err := c.writer.Reserve(ctx, r.Batch.Len()); err != nil {
+		return errWouldWait
+	}
+	d, err := l.decide(c, r, done, false)
+	if d != decidedTaken {
+		c.writer.Unreserve(r.Batch.Len())
+	}
+	if d == decidedTaken || d == decidedAnswered {
+		return err
+	}
+	return errWouldWait
+}
+
+// checkBatch refuses what no log could take.
+func checkBatch(b fragment.Batch) error {
+	if b.Len() == 0 || b.Producer() == 0 || b.ProducerEpoch() == 0 || b.FirstSeq() == 0 || b.LowestSeq() > b.FirstSeq() {
+		return fmt.Errorf("%w: a batch without entries, producer, epoch or sequence", api.ErrInvalid)
+	}
+	return nil
+}
+
 // append is Append, not counted.
 func (s *Service) append(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
-	if b := r.Batch; b.Len() == 0 || b.Producer() == 0 || b.ProducerEpoch() == 0 || b.FirstSeq() == 0 || b.LowestSeq() > b.FirstSeq() {
-		return fmt.Errorf("%w: a batch without entries, producer, epoch or sequence", api.ErrInvalid)
+	if err := checkBatch(r.Batch); err != nil {
+		return err
 	}
 	l, err := s.log(ctx, r.Log)
 	if err != nil {

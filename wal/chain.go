@@ -167,6 +167,11 @@ func (s *Service) open(ctx context.Context, b *berth) error {
 	if c.writer, err = segment.Create(ctx, s.cfg.Store, s.identity(epoch), s.segmentOptions(c)); err != nil {
 		return fmt.Errorf("open chain %d: %w", uint64(epoch), err)
 	}
+	// Not before: whoever restores the metadata meanwhile either sees this
+	// chain, or is seen here.
+	if err := s.cfg.Meta.CheckIncarnation(ctx); err != nil {
+		return errors.Join(fmt.Errorf("open chain %d: %w", uint64(epoch), err), c.writer.Close(ctx))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed { // the next boot seals it
@@ -201,6 +206,7 @@ func (s *Service) segmentOptions(c *chain) segment.Options {
 		CutFragments:  s.cfg.CutFragments,
 		Durable:       s.durable,
 		Commit:        func(ctx context.Context, cut segment.Cut) error { return s.commitCut(ctx, c.epoch, cut) },
+		Merge:         func(ctx context.Context, cut segment.Cut) error { return s.commitMerge(ctx, c.epoch, cut) },
 		Applied:       s.cfg.Meta.Applied,
 		Over:          func(err error) { s.over(c, err) },
 		Cache:         s.cache,

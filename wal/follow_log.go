@@ -167,16 +167,25 @@ type whereabouts struct {
 	attached bool
 }
 
+// aheadOfCuts is how many cuts more than the metadata a chain may know that is
+// followed. Its feed tells of a cut before the metadata do; of merged ones, they
+// alone do.
+const aheadOfCuts = 4
+
 // lookAtFollowed takes in what the metadata say of chains that are followed, and
 // wakes the readers of logs that stand somewhere else than they did.
 func (s *Service) lookAtFollowed() {
 	s.follows.mu.Lock()
 	defer s.follows.mu.Unlock()
 	var moved, gone []*log
+	merged := make(map[*follow][]segment.Cut)
 	s.cfg.Meta.View(func(m *fsm.State) {
 		for e, f := range s.follows.chains {
-			if c, ok := m.Chain(e); !ok || c.State == fsm.ChainSealed {
+			switch c, ok := m.Chain(e); {
+			case !ok || c.State == fsm.ChainSealed:
 				f.cancel() // its index tells from now on
+			case len(f.chain.Cuts()) > len(c.Cuts)+aheadOfCuts:
+				merged[f] = cutsOf(c)
 			}
 		}
 		for l := range s.follows.reading {
@@ -194,6 +203,9 @@ func (s *Service) lookAtFollowed() {
 			}
 		}
 	})
+	for f, cuts := range merged {
+		f.chain.Committed(cuts)
+	}
 	for _, l := range gone {
 		s.heed(l, nil)
 	}

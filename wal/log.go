@@ -113,6 +113,12 @@ func (l *log) close() {
 	l.shut = make(chan struct{})
 }
 
+func (l *log) isShut() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shut != nil
+}
+
 func (l *log) open() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -37,12 +37,16 @@ type Meta interface {
 	// LeaseChanged returns a channel that is closed when LeaseHeld says
 	// something else than it did at the call, or later.
 	LeaseChanged(e fragment.Epoch) <-chan struct{}
-	// MayAttach says why this node must not take logs now, because of its
+	// MayAttach says why this node must not take logs now, because of its disk or its
 	// clock; nil if it may.
 	MayAttach() error
 	// CheckRaftIndex returns an error if the object at where was written with
 	// metadata that this node's history does not hold.
 	CheckRaftIndex(ctx context.Context, where string, boot fragment.Nonce, incarnation, applied uint64) error
+	// CheckIncarnation returns an error, one that Is fs.ErrExist, if the metadata
+	// were restored or recovered, and go on without this node. It asks the
+	// bucket.
+	CheckIncarnation(ctx context.Context) error
 }
 
 // Identity says who this node is.

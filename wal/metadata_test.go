@@ -347,3 +347,5 @@ func (v *view) MayAttach() error {
 func (v *view) CheckRaftIndex(context.Context, string, fragment.Nonce, uint64, uint64) error {
 	return nil
 }
+
+func (v *view) CheckIncarnation(context.Context) error { return nil }

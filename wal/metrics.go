@@ -161,6 +161,11 @@ func (s *Service) tally() (chains, lapsed int) {
 
 // Append implements api.Service.
 func (s *Service) Append(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
+	return s.counted(ctx, r, done, s.append)
+}
+
+// counted counts an append.
+func (s *Service) counted(ctx context.Context, r api.AppendRequest, done func(api.Ack, error), do appendFunc) error {
 	m := s.metrics
 	begin := time.Now()
 	entries, bytes := 0, r.Batch.Len() // while it is ours
@@ -170,7 +175,12 @@ func (s *Service) Append(ctx context.Context, r api.AppendRequest, done func(api
 	if m.waiting.Add(1) == 1 {
 		m.progress.Store(int64(begin.Sub(m.start)))
 	}
-	err := s.append(ctx, r, func(ack api.Ack, err error) {
+	err := s.admit()
+	if err != nil {
+		m.answered(begin, err)
+		return err
+	}
+	err = do(ctx, r, func(ack api.Ack, err error) {
 		m.inFlight.Add(-int64(bytes))
 		switch {
 		case err != nil:
@@ -184,7 +194,11 @@ func (s *Service) Append(ctx context.Context, r api.AppendRequest, done func(api
 		m.answered(begin, err)
 		done(ack, err)
 	})
-	if err != nil {
+	switch {
+	case err == errWouldWait: // it comes again
+		m.waiting.Add(-1)
+		return err
+	case err != nil:
 		m.answered(begin, err)
 		return err
 	}

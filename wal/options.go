@@ -20,6 +20,9 @@ type Config struct {
 	Identity Identity
 	Peers    Peers // nil: this node is alone
 
+	// Admit says why no batch may be taken now, as an error of wal/api; nil: any
+	// may. It is asked about each, and must not wait. nil: any may, always.
+	Admit func() error
 	// Window (W) is how many fragments may be in flight, 1 to 64; default 8.
 	// More is worth it on a store with latency: throughput is W ×
 	// FragmentBytes ÷ latency.

@@ -36,10 +36,21 @@ func (s *Service) Ready() error {
 	case !s.cfg.Meta.LeaseHeld(c.epoch):
 		return fmt.Errorf("%w: this node's lease has lapsed: no majority of the nodes answers", api.ErrUnavailable)
 	}
+	if err := s.admit(); err != nil {
+		return err
+	}
 	if d := s.metrics.stalled(); d > stallPatience+s.cfg.FlushInterval {
 		return fmt.Errorf("%w: appends have been waiting for %v, and none was acknowledged", api.ErrUnavailable, d.Round(time.Second))
 	}
 	return nil
+}
+
+// admit says why no batch may be taken now; nil: any may.
+func (s *Service) admit() error {
+	if s.cfg.Admit == nil {
+		return nil
+	}
+	return s.cfg.Admit()
 }
 
 // Flush returns once all that was taken before is durable and answered, or

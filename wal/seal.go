@@ -82,6 +82,15 @@ func (s *Service) commitCut(ctx context.Context, e fragment.Epoch, c segment.Cut
 	return err
 }
 
+// commitMerge puts a cut in the place of several. Only a chain's writer does: it
+// knows what it has cut, and has the indexes at hand. What it has not merged when
+// the chain ends stays so; that is little.
+func (s *Service) commitMerge(ctx context.Context, e fragment.Epoch, c segment.Cut) error {
+	_, err := s.cfg.Meta.Propose(ctx, fsm.NewMergeCuts(e, c.From, c.To,
+		fsm.Ref{Key: c.Index.Key, Size: c.Index.Size, Checksum: c.Index.Checksum}))
+	return err
+}
+
 func chainOf(cluster fragment.ClusterID, c *fsm.Chain) segment.Chain {
 	return segment.Chain{Cluster: cluster, Incarnation: c.Incarnation, Epoch: c.Epoch, Node: c.Node, Boot: c.Boot, Window: uint64(c.Window)}
 }
