@@ -79,9 +79,12 @@ type GetStatusResponse struct {
 	// Why the node writes nothing any more; empty: it writes.
 	Failure string `protobuf:"bytes,15,opt,name=failure,proto3" json:"failure,omitempty"`
 	// It takes no new work, since it is about to stop.
-	Draining      bool   `protobuf:"varint,16,opt,name=draining,proto3" json:"draining,omitempty"`
-	Logs          uint64 `protobuf:"varint,17,opt,name=logs,proto3" json:"logs,omitempty"`
-	Stats         *Stats `protobuf:"bytes,18,opt,name=stats,proto3" json:"stats,omitempty"`
+	Draining bool   `protobuf:"varint,16,opt,name=draining,proto3" json:"draining,omitempty"`
+	Logs     uint64 `protobuf:"varint,17,opt,name=logs,proto3" json:"logs,omitempty"`
+	Stats    *Stats `protobuf:"bytes,18,opt,name=stats,proto3" json:"stats,omitempty"`
+	// Why the node takes no appends for now, though it will again; empty: it
+	// takes them.
+	Refusal       string `protobuf:"bytes,19,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,6 +243,13 @@ func (x *GetStatusResponse) GetStats() *Stats {
 		return x.Stats
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
 }
 
 // Listener is an address that the node serves.
@@ -1228,7 +1238,7 @@ var File_wpd_admin_v1_admin_proto protoreflect.FileDescriptor
 const file_wpd_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x18wpd/admin/v1/admin.proto\x12\fwpd.admin.v1\"\x12\n" +
-	"\x10GetStatusRequest\"\xb3\x04\n" +
+	"\x10GetStatusRequest\"\xcd\x04\n" +
 	"\x11GetStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x1d\n" +
@@ -1252,7 +1262,8 @@ const file_wpd_admin_v1_admin_proto_rawDesc = "" +
 	"\afailure\x18\x0f \x01(\tR\afailure\x12\x1a\n" +
 	"\bdraining\x18\x10 \x01(\bR\bdraining\x12\x12\n" +
 	"\x04logs\x18\x11 \x01(\x04R\x04logs\x12)\n" +
-	"\x05stats\x18\x12 \x01(\v2\x13.wpd.admin.v1.StatsR\x05stats\"2\n" +
+	"\x05stats\x18\x12 \x01(\v2\x13.wpd.admin.v1.StatsR\x05stats\x12\x18\n" +
+	"\arefusal\x18\x13 \x01(\tR\arefusal\"2\n" +
 	"\bListener\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\"\xcd\x05\n" +
