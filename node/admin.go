@@ -30,6 +30,9 @@ func (n *Node) Status(context.Context) (*adminv1.GetStatusResponse, error) {
 		Boot: n.member.Boot(), Incarnation: n.member.Incarnation(), RaftIndex: n.member.Applied(),
 		ChainEpoch: uint64(n.logs.Epoch()), Draining: n.isDraining(), Stats: n.Stats(),
 	}
+	if err := n.member.Space(); err != nil {
+		s.Refusal = err.Error()
+	}
 	n.member.View(func(m *fsm.State) { s.Logs = uint64(m.LogCount()) })
 	if err := n.Err(); err != nil {
 		s.Failure = err.Error()

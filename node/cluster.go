@@ -19,17 +19,18 @@ func (n *Node) openMember(ctx context.Context) (err error) {
 	c, x := &n.cfg, &n.cfg.Cluster
 	member := cluster.Config{
 		Dir: c.DataDir, Name: c.Name, Bucket: n.store, BucketURL: n.store.URL(), Logger: c.Logger, Registerer: c.Registerer,
-		TTL: x.LeaseTTL, Info: fsm.Node{Version: c.Version, Zone: x.Zone},
+		MinFree: c.MinFree, FreeSpace: c.FreeSpace, TTL: x.LeaseTTL, Info: fsm.Node{Version: c.Version, Zone: x.Zone},
 	}
 	if x.on() {
 		if err := n.openCompany(&member); err != nil {
 			return err
 		}
 	}
-	n.member, err = cluster.Open(ctx, member)
+	m, err := cluster.Open(ctx, member)
 	if err != nil {
-		return err
+		return err // who asks meanwhile finds the member that Serve has told of, closed
 	}
+	n.member = m
 	n.closers = append(n.closers, func(context.Context) error { return n.member.Close() })
 	return n.early
 }
@@ -64,7 +65,7 @@ func (n *Node) openCompany(member *cluster.Config) (err error) {
 	n.peers = &peers{client, n.addressOf}
 	member.Peers = n.peers
 	n.service = newService(n)
-	n.closers = append(n.closers, n.service.remotes.close)
+	n.closers = append(n.closers, n.service.close)
 	member.Serve = func(m *cluster.Member) {
 		n.member = m // Open is waited for by whoever looks at it outside of calls
 		n.early = n.serveGRPC(n.service, m)

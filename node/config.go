@@ -39,6 +39,14 @@ type Config struct {
 	// Registerer are filled in by Open.
 	Log wal.Config
 
+	// MinFree is how many bytes must be free on the disk of DataDir: with fewer,
+	// the node takes no appends and no logs, and leads no more than it must,
+	// until there is room. Default 256 MiB, negative: any number will do.
+	MinFree int64
+	// FreeSpace tells, in tests, how many bytes are free where a directory is.
+	// nil: the operating system does.
+	FreeSpace func(dir string) (uint64, error)
+
 	// RequestTimeout bounds one request to the object store; default that of
 	// package blobstore.
 	RequestTimeout time.Duration

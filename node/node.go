@@ -104,6 +104,7 @@ func (n *Node) openLogs(ctx context.Context) (err error) {
 	if n.peers != nil {
 		logs.Peers = n.peers
 	}
+	logs.Admit = n.admit
 	logs.Store, logs.Meta, logs.Logger, logs.Registerer = store, n.member, c.Logger, c.Registerer
 	logs.Identity = wal.Identity{
 		Cluster: n.member.ClusterID(), Incarnation: n.member.Incarnation(),

@@ -59,6 +59,26 @@ func (r *remotes) at(ctx context.Context, addr string) (api.Service, error) {
 	return x.service, nil
 }
 
+// connected returns the log service of a node that there is a connection to; nil:
+// there is none yet.
+func (r *remotes) connected(addr string) api.Service {
+	r.mu.Lock()
+	x := r.all[addr]
+	r.mu.Unlock()
+	if x == nil {
+		return nil
+	}
+	select {
+	case <-x.done:
+	default:
+		return nil
+	}
+	if x.err != nil {
+		return nil
+	}
+	return x.service
+}
+
 // dial makes a connection; one that can't be made is forgotten, so that the
 // next call tries again.
 func (r *remotes) dial(x *remote, addr string) {

@@ -46,21 +46,10 @@ func (r *routes) enter(ctx context.Context, log fragment.LogID, addr string) err
 	late := time.NewTimer(routePatience)
 	defer late.Stop()
 	for {
-		r.mu.Lock()
-		x := r.all[log]
-		if x == nil || x.addr == addr {
-			if addr != "" {
-				if x == nil {
-					x = &route{addr: addr, idle: make(chan struct{})}
-					r.all[log] = x
-				}
-				x.flying++
-				r.count.Add(1)
-			}
-			r.mu.Unlock()
+		x := r.join(log, addr)
+		if x == nil {
 			return nil
 		}
-		r.mu.Unlock()
 		select {
 		case <-x.idle:
 		case <-late.C:
@@ -69,6 +58,31 @@ func (r *routes) enter(ctx context.Context, log fragment.LogID, addr string) err
 			return fmt.Errorf("%w: batches are under way to the log's last writer: %w", api.ErrUnavailable, ctx.Err())
 		}
 	}
+}
+
+// tryEnter is enter where nothing is to be waited for; false: something is.
+func (r *routes) tryEnter(log fragment.LogID, addr string) bool {
+	return addr == "" && r.count.Load() == 0 || r.join(log, addr) == nil
+}
+
+// join counts one more batch to addr, or returns the route to another node that
+// is not idle.
+func (r *routes) join(log fragment.LogID, addr string) *route {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x := r.all[log]
+	switch {
+	case x != nil && x.addr != addr:
+		return x
+	case addr == "":
+		return nil
+	case x == nil:
+		x = &route{addr: addr, idle: make(chan struct{})}
+		r.all[log] = x
+	}
+	x.flying++
+	r.count.Add(1)
+	return nil
 }
 
 // leave says that a batch is answered, or was not taken.

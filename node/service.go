@@ -24,14 +24,19 @@ type service struct {
 	logs    *wal.Service
 	remotes remotes
 	routes  routes
+	lanes   lanes
 }
 
-var _ server.Logs = (*service)(nil)
+var (
+	_ server.Logs = (*service)(nil)
+	_ server.Aged = (*service)(nil)
+)
 
 func newService(n *Node) *service {
 	s := &service{n: n, ready: make(chan struct{})}
 	s.remotes.init(n)
 	s.routes.init(s.remotes.drop)
+	s.lanes.init()
 	return s
 }
 
@@ -39,6 +44,13 @@ func newService(n *Node) *service {
 func (s *service) open(logs *wal.Service) {
 	s.logs = logs
 	close(s.ready)
+}
+
+// close ends what is under way to other nodes. Nothing comes in any more.
+func (s *service) close(ctx context.Context) error {
+	err := s.remotes.close(ctx)
+	s.lanes.wait()
+	return err
 }
 
 // here returns this node's logs, once the node is open.
@@ -65,23 +77,40 @@ type writer struct {
 
 // writerOf finds out, or has the leader decide, which node writes a log.
 func (s *service) writerOf(ctx context.Context, log fragment.LogID) (writer, error) {
-	if rpc.Forwarded(ctx) {
-		return writer{}, nil
+	if w, ok := s.knownWriter(ctx, log); ok {
+		return w, nil
 	}
-	var identity string
-	s.n.member.View(func(m *fsm.State) {
-		if c, ok := m.Owner(log); ok {
-			identity = c.Node
-		}
-	})
+	identity := s.n.ownerOf(log)
 	if identity == "" {
 		var err error
 		if identity, err = s.n.member.Place(ctx, log); err != nil {
 			return writer{}, fmt.Errorf("%w: choose a node to write log %d: %w", api.ErrUnavailable, log, err)
 		}
 	}
+	w, ok := s.writerAt(identity)
+	if !ok {
+		return w, fmt.Errorf("%w: node %s, which writes log %d, has no address", api.ErrUnavailable, identity, log)
+	}
+	return w, nil
+}
+
+// knownWriter is where a log is written, as far as this node has heard. False:
+// perhaps nobody writes it.
+func (s *service) knownWriter(ctx context.Context, log fragment.LogID) (writer, bool) {
+	if rpc.Forwarded(ctx) {
+		return writer{}, true
+	}
+	identity := s.n.ownerOf(log)
+	if identity == "" {
+		return writer{}, false
+	}
+	return s.writerAt(identity)
+}
+
+// writerAt is where a node takes batches. False: that is not known.
+func (s *service) writerAt(identity string) (writer, bool) {
 	if identity == s.n.member.Identity() {
-		return writer{}, nil
+		return writer{}, true
 	}
 	w := writer{node: identity}
 	s.n.member.View(func(m *fsm.State) {
@@ -89,10 +118,7 @@ func (s *service) writerOf(ctx context.Context, log fragment.LogID) (writer, err
 			w.addr = x.GRPC
 		}
 	})
-	if w.addr == "" {
-		return w, fmt.Errorf("%w: node %s, which writes log %d, has no address", api.ErrUnavailable, identity, log)
-	}
-	return w, nil
+	return w, w.addr != ""
 }
 
 // The pause before a call is made again because the log has moved meanwhile;
@@ -106,8 +132,8 @@ const (
 // may not be: its error is final then. A forwarded one is made once more, by what
 // the metadata says now.
 func (s *service) moving(ctx context.Context, n int, err error) error {
-	switch _, ok := errors.AsType[*api.ElsewhereError](err); {
-	case !ok, rpc.Forwarded(ctx) && n > 0:
+	switch {
+	case !errors.Is(err, api.ErrMoved), rpc.Forwarded(ctx) && n > 0: // an *api.ElsewhereError Is one
 		return err
 	case rpc.Forwarded(ctx): // whoever sent it here may know more than this node did
 		if unsure := s.n.member.Confirm(ctx); unsure != nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/wal"
@@ -57,6 +58,15 @@ func (s *service) Tail(ctx context.Context, log fragment.LogID, level api.Level)
 	return atHere(ctx, s, func(l *wal.Service) (fragment.LSN, error) { return l.Tail(ctx, log, level) })
 }
 
+// TailAge implements server.Aged.
+func (s *service) TailAge(ctx context.Context, log fragment.LogID, level api.Level) (tail fragment.LSN, age time.Duration, err error) {
+	_, err = atHere(ctx, s, func(l *wal.Service) (_ nothing, err error) {
+		tail, age, err = l.TailAge(ctx, log, level)
+		return nothing{}, err
+	})
+	return tail, age, err
+}
+
 // Read implements api.Service.
 func (s *service) Read(ctx context.Context, r api.ReadRequest) (api.Stream, error) {
 	return atHere(ctx, s, func(l *wal.Service) (api.Stream, error) { return l.Read(ctx, r) })
@@ -94,9 +104,48 @@ func (s *service) OpenProducer(ctx context.Context, r api.OpenRequest) (api.Open
 	return atWriter(ctx, s, r.Log, func(l api.Service) (api.Opened, error) { return l.OpenProducer(ctx, r) })
 }
 
-// Append implements api.Service. Batches of a log that are under way to another
-// node are answered before one goes elsewhere, so that none overtakes another.
+// Append implements api.Service. A batch that has to wait for something of its
+// own log holds up only those of the same log.
 func (s *service) Append(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
+	if !s.lanes.hold(r.Log) {
+		if tried, err := s.appendNow(ctx, r, done); tried {
+			return err
+		}
+	}
+	return s.lanes.put(ctx, r.Log, r.Batch.Len(), func() {
+		if err := s.appendWaiting(ctx, r, done); err != nil {
+			done(api.Ack{}, err)
+		}
+	})
+}
+
+// appendNow hands a batch over if nothing is to be waited for but room. False:
+// something is, and nothing was done.
+func (s *service) appendNow(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) (bool, error) {
+	select {
+	case <-s.ready:
+	default:
+		return false, nil
+	}
+	w, ok := s.knownWriter(ctx, r.Log)
+	if !ok || !s.routes.tryEnter(r.Log, w.addr) {
+		return false, nil
+	}
+	if w.addr == "" {
+		return s.logs.AppendNow(ctx, r, done)
+	}
+	at := s.remotes.connected(w.addr)
+	if at == nil {
+		s.routes.leave(r.Log)
+		return false, nil
+	}
+	return s.hand(ctx, at, r, done) == nil, nil
+}
+
+// appendWaiting hands a batch over, whatever is to be waited for. Batches of a
+// log that are under way to another node are answered before one goes elsewhere,
+// so that none overtakes another.
+func (s *service) appendWaiting(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
 	logs, err := s.here(ctx)
 	if err != nil {
 		return err
@@ -126,12 +175,19 @@ func (s *service) Append(ctx context.Context, r api.AppendRequest, done func(api
 // forward hands a batch to another node. Its route was entered.
 func (s *service) forward(ctx context.Context, w writer, r api.AppendRequest, done func(api.Ack, error)) error {
 	at, err := s.remotes.at(ctx, w.addr)
-	if err == nil {
-		err = at.Append(ctx, r, func(a api.Ack, err error) {
-			s.routes.leave(r.Log)
-			done(a, err)
-		})
+	if err != nil {
+		s.routes.leave(r.Log)
+		return err
 	}
+	return s.hand(ctx, at, r, done)
+}
+
+// hand hands a batch whose route was entered to another node.
+func (s *service) hand(ctx context.Context, at api.Service, r api.AppendRequest, done func(api.Ack, error)) error {
+	err := at.Append(ctx, r, func(a api.Ack, err error) {
+		s.routes.leave(r.Log)
+		done(a, err)
+	})
 	if err != nil {
 		s.routes.leave(r.Log)
 	}
