@@ -26,6 +26,8 @@ type Load struct {
 	Trim             bool // the last of Logs is trimmed now and then
 	// Rounds bounds what each producer does; 0: until ctx ends.
 	Rounds int
+	// Pause is what a producer waits before each round; 0: nothing.
+	Pause time.Duration
 	// BytesMax bounds an entry's length; default 200.
 	BytesMax int
 	// InFlight bounds the appends of a producer without an outcome; default 32.
@@ -241,6 +243,9 @@ func (p *producing) run(ctx context.Context, rounds int) int {
 	}
 	failed := false
 	for ; (rounds < 1 || done < rounds) && !failed && !ill(); done++ {
+		if p.Pause > 0 {
+			pause(ctx, p.Pause)
+		}
 		switch p.rnd.IntN(8) {
 		case 0: // one, and wait for it
 			a := p.intend(1)
@@ -286,6 +291,9 @@ func (c Load) compete(ctx context.Context, client *wpd.Client, rnd *rand.Rand, n
 	defer w.Close() //nolint:errcheck // every outcome was noted
 	p := &producing{Load: c, name: name, producer: fmt.Sprintf("conditional-%d", c.Life), rnd: rnd, seq: 1}
 	for round := 0; ctx.Err() == nil && (c.Rounds == 0 || round < c.Rounds); round++ {
+		if c.Pause > 0 {
+			pause(ctx, c.Pause)
+		}
 		now := c.Ledger.Now()
 		tail, err := log.Tail(ctx, wpd.Linearizable())
 		if err != nil {
