@@ -38,7 +38,9 @@ client_cpu is making, checking and timing payloads, which is measured beforehand
 without a log. server_cpu is the rest of the process: library, node and driver.
 With --addr, client_cpu is this whole process, library included, and server_cpu,
 creates and memory are the server's, as it tells them; its memory is the most
-that it ever had. The server also measures the raw limit, if it may: wpd dev
+that it ever had. With several addresses, of nodes of one cluster, they are those
+of all these nodes together, memory that of the one with most; logs are spread over
+them, if there are as many. The server also measures the raw limit, if it may: wpd dev
 does, wpd serve with --allow-bench. The logs are deleted at the end.
 
 On a terminal, a chart shows how long entries took over the time of all rounds.
@@ -55,8 +57,9 @@ bytes.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newBenchAppendCommand(), newBenchReadCommand(), newBenchTailCommand(),
-		newBenchOpenCommand(), newBenchFollowersCommand(), newBenchSiegeCommand(), newBenchFailoverCommand(), newBenchAllCommand(),
-		newBenchFillCommand(), newBenchServerCommand(), newBenchAttackCommand())
+		newBenchOpenCommand(), newBenchFollowersCommand(), newBenchSiegeCommand(), newBenchFailoverCommand(), newBenchDrainCommand(), newBenchReadersCommand(), newBenchTakeoverCommand(), newBenchScaleCommand(),
+		newBenchMetadataCommand(), newBenchAllCommand(),
+		newBenchFillCommand(), newBenchServerCommand(), newBenchNodeCommand(), newBenchAttackCommand())
 	return cmd
 }
 

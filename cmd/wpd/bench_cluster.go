@@ -33,8 +33,15 @@ type benchCluster struct {
 // clusterStartWait is how long nodes may take to find each other.
 const clusterStartWait = time.Minute
 
-// startBenchCluster starts n nodes below dir. close must follow.
-func startBenchCluster(ctx context.Context, dir string, n int) (_ *benchCluster, err error) {
+// startBenchCluster starts n nodes below dir, each with more flags. close must
+// follow.
+func startBenchCluster(ctx context.Context, dir string, n int, more ...string) (*benchCluster, error) {
+	return startBenchClusterAs(ctx, dir, n, func(x *devNode) { x.args = append(x.args, more...) })
+}
+
+// startBenchClusterAs is startBenchCluster with nodes that change has changed
+// before they are started.
+func startBenchClusterAs(ctx context.Context, dir string, n int, change func(x *devNode)) (_ *benchCluster, err error) {
 	c := &benchCluster{said: &tailBuffer{most: 64 << 10}}
 	c.log = &lineWriter{w: c.said}
 	if c.dir, err = os.MkdirTemp(dir, "wpd-bench-"); err != nil {
@@ -55,6 +62,7 @@ func startBenchCluster(ctx context.Context, dir string, n int) (_ *benchCluster,
 		return nil, err
 	}
 	for _, x := range c.nodes {
+		change(x)
 		if err := x.start(c.log); err != nil {
 			return nil, err
 		}
@@ -163,10 +171,12 @@ func (c *benchCluster) settled(ctx context.Context) ([]*adminv1.Node, error) {
 	}
 }
 
-// freePorts finds n ports in a row that nobody listens at.
+// freePorts finds n ports in a row that nobody listens at. They are below those
+// that systems give to connections, so that a node finds its own again when it is
+// started anew.
 func freePorts(n int) (first int, err error) {
 	for range 100 {
-		first = 20000 + rand.IntN(30000)
+		first = 20000 + rand.IntN(12000)
 		free := true
 		for port := first; port < first+n && free; port++ {
 			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))

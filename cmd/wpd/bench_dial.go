@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/wpd-io/wpd/rpc/client"
 )
@@ -15,6 +16,15 @@ func (t target) openBench(ctx context.Context, c *benchConfig) (benchPlace, erro
 	place, err := openRemote(ctx, c, t.dial, dialledAdmin{admin})
 	if err != nil {
 		return nil, err
+	}
+	if addrs := t.list(); len(addrs) > 1 { // each may be another node, and does its part
+		for _, addr := range addrs {
+			node, err := target{addrs: addr}.dialAdmin(ctx)
+			if err != nil {
+				return nil, errors.Join(err, place.close(ctx))
+			}
+			place.nodes = append(place.nodes, dialledAdmin{node})
+		}
 	}
 	return place, nil
 }

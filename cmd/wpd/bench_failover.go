@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wpd-io/wpd"
+	"github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
 )
 
 // failoverBenchmark kills the node that writes a log, again and again, and
@@ -20,6 +22,7 @@ import (
 type failoverBenchmark struct {
 	nodes   int
 	rounds  int
+	leading float64 // share of the rounds
 	rate    float64
 	dir     string
 	compare string
@@ -51,14 +54,19 @@ func newBenchFailoverCommand() *cobra.Command {
 		Long: `Start a cluster, each node in a process of its own, append to a log at a steady rate,
 and kill -9 the node that writes it, again and again; each is started anew before the
 next is killed. Measured is the time from the kill until an append that was begun after
-it is acknowledged: by another node. In the end everything is read back and checked.`,
-		Example: "  wpd bench failover --rounds 20\n  wpd bench failover --nodes 5 -o json",
+it is acknowledged: by another node. In the end everything is read back and checked.
+
+A writer that also leads the raft group takes longer to replace: a leader is elected
+first. --leading is the share of the rounds in which it does, which a transfer of
+leadership before the kill sees to; both kinds are told apart.`,
+		Example: "  wpd bench failover --rounds 20\n  wpd bench failover --rounds 20 --leading 1\n  wpd bench failover --nodes 5 -o json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return b.runAndPrint(cmd) },
 	}
 	f := cmd.Flags()
 	f.IntVar(&b.nodes, "nodes", 3, "how many nodes: 3 to 9")
 	f.IntVar(&b.rounds, "rounds", 20, "how often the writer is killed")
+	f.Float64Var(&b.leading, "leading", 0.5, "share of the rounds in which the writer also leads: 0 to 1")
 	f.Float64Var(&b.rate, "rate", 500, "appends a second")
 	f.StringVar(&b.dir, "dir", "", "directory to work in, below which all is removed in the end (default: the system's for temporary files)")
 	addCompareFlag(f, &b.compare)
@@ -71,6 +79,8 @@ func (b *failoverBenchmark) runAndPrint(cmd *cobra.Command) error {
 		return usagef(cmd, "--nodes is %d; want 3 to %d", b.nodes, devNodesMax)
 	case b.rounds < 1 || b.rounds > 1000:
 		return usagef(cmd, "--rounds is %d; want 1 to 1,000", b.rounds)
+	case !(b.leading >= 0 && b.leading <= 1):
+		return usagef(cmd, "--leading is %v; want 0 to 1", b.leading)
 	case b.rate <= 0 || b.rate > 10_000:
 		return usagef(cmd, "--rate is %v; want up to 10,000", b.rate)
 	}
@@ -111,9 +121,10 @@ func (b *failoverBenchmark) run(ctx context.Context, p *progress) (_ *failoverRe
 	var followers, leaders []float64
 	for r.Rounds < b.rounds {
 		p.say("round %d of %d", r.Rounds+1, b.rounds)
-		took, led, err := b.round(ctx, c, log, load)
+		led := b.leads(r.Rounds)
+		took, err := b.round(ctx, c, log, load, led)
 		if err != nil {
-			load.stop()
+			_ = load.stop() // what went wrong first is the error that counts
 			return nil, c.blame(fmt.Errorf("round %d: %w", r.Rounds+1, err))
 		}
 		r.Rounds++
@@ -145,35 +156,58 @@ func most(v []float64) float64 {
 	return slices.Max(v)
 }
 
-// round kills the writer, measures, and starts it again.
-func (b *failoverBenchmark) round(ctx context.Context, c *benchCluster, log *wpd.Log, load *steady) (took time.Duration, led bool, err error) {
-	nodes, err := c.settled(ctx)
+// leads says whether the writer is to lead in a round, counted from 0: the rounds
+// in which it does are spread evenly.
+func (b *failoverBenchmark) leads(round int) bool {
+	return math.Floor(float64(round+1)*b.leading) > math.Floor(float64(round)*b.leading)
+}
+
+// round kills the writer, which leads or does not, measures, and starts it again.
+func (b *failoverBenchmark) round(ctx context.Context, c *benchCluster, log *wpd.Log, load *steady, leads bool) (took time.Duration, err error) {
+	i, err := b.arrange(ctx, c, log, leads)
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	if err := load.flows(ctx); err != nil {
-		return 0, false, err
-	}
-	info, err := log.Info(ctx)
-	if err != nil {
-		return 0, false, err
-	}
-	i, err := c.index(info.Writer)
-	if err != nil {
-		return 0, false, err
-	}
-	for _, n := range nodes {
-		led = led || n.GetNodeId() == info.Writer && n.GetRole() == "leader"
+		return 0, err
 	}
 	killed := time.Now()
 	if err := c.nodes[i].cmd.Process.Kill(); err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	first, err := load.after(ctx, killed)
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
-	return first.Sub(killed), led, c.restart(ctx, i)
+	return first.Sub(killed), c.restart(ctx, i)
+}
+
+// arrange sees to it that the writer of the log leads, or that another node does,
+// and returns the writer's number.
+func (b *failoverBenchmark) arrange(ctx context.Context, c *benchCluster, log *wpd.Log, leads bool) (writer int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, clusterStartWait)
+	defer cancel()
+	for {
+		nodes, err := c.settled(ctx)
+		if err != nil {
+			return 0, err
+		}
+		info, err := log.Info(ctx)
+		if err != nil {
+			return 0, err
+		}
+		led := slices.ContainsFunc(nodes, func(n *adminv1.Node) bool { return n.GetNodeId() == info.Writer && n.GetRole() == "leader" })
+		if led == leads {
+			return c.index(info.Writer)
+		}
+		to := info.Writer
+		if led {
+			to = "" // any other
+		}
+		if _, err := c.admin.TransferLeader(ctx, to); err != nil && !errors.Is(err, wpd.ErrUnavailable) && !errors.Is(err, wpd.ErrUncertain) {
+			return 0, fmt.Errorf("transfer leadership to %q: %w", to, err)
+		}
+	}
 }
 
 func (r *failoverResult) print(w io.Writer, ink ink) error {

@@ -28,11 +28,12 @@ type measuring interface {
 	Close() error
 }
 
-// remote is a server, as a benchPlace.
+// remote is a server, or several of one cluster, as a benchPlace.
 type remote struct {
 	cfg   *benchConfig
 	dial  func(ctx context.Context) (*wpd.Client, error)
 	admin benchAdmin
+	nodes []benchAdmin // of several, at each address; empty: there is only admin
 
 	conn  *wpd.Client // nil while there is none
 	raw   measuring   // nil while there is none
@@ -61,15 +62,28 @@ func (r *remote) reopen(ctx context.Context) error {
 	return err
 }
 
-func (r *remote) usage(ctx context.Context) (nodeUsage, error) {
-	status, err := r.admin.Status(ctx)
-	if err != nil {
-		return nodeUsage{}, fmt.Errorf("status of the server: %w", err)
+// usage sums up what the servers have used; memory is that of the one that has
+// most.
+func (r *remote) usage(ctx context.Context) (sum nodeUsage, err error) {
+	nodes := r.nodes
+	if len(nodes) == 0 {
+		nodes = []benchAdmin{r.admin}
 	}
-	s := status.GetStats()
-	return nodeUsage{
-		cpu: time.Duration(s.GetCpuMicros()) * time.Microsecond, creates: s.GetCreates(), rss: int64(s.GetRssPeakBytes()),
-	}, nil
+	seen := map[string]bool{} // one may have several addresses
+	for _, n := range nodes {
+		status, err := n.Status(ctx)
+		if err != nil {
+			return nodeUsage{}, fmt.Errorf("status of the server: %w", err)
+		}
+		if id := status.GetIdentity(); !seen[id] {
+			seen[id] = true
+			s := status.GetStats()
+			sum.cpu += time.Duration(s.GetCpuMicros()) * time.Microsecond
+			sum.creates += s.GetCreates()
+			sum.rss = max(sum.rss, int64(s.GetRssPeakBytes()))
+		}
+	}
+	return sum, nil
 }
 
 // resetPeak does nothing: a server's peak is that of its whole life.
@@ -197,6 +211,9 @@ func (r *remote) close(context.Context) error {
 	}
 	if r.conn != nil {
 		errs = append(errs, r.conn.Close())
+	}
+	for _, n := range r.nodes {
+		errs = append(errs, n.Close())
 	}
 	return errors.Join(append(errs, r.admin.Close())...)
 }

@@ -48,6 +48,17 @@ func isLoopback(host string) bool {
 // storeRequests asks a server's metrics how often it has asked its store so
 // far.
 func storeRequests(ctx context.Context, dialled string, s *adminv1.GetStatusResponse) (uint64, error) {
+	return askMetric(ctx, dialled, s, requestsMetric, "")
+}
+
+// storeReads is storeRequests, but only those that read.
+func storeReads(ctx context.Context, dialled string, s *adminv1.GetStatusResponse) (uint64, error) {
+	return askMetric(ctx, dialled, s, requestsMetric, `op="read"`)
+}
+
+// askMetric asks a server's metrics for the sum of a counter's series that have a
+// label.
+func askMetric(ctx context.Context, dialled string, s *adminv1.GetStatusResponse, name, label string) (uint64, error) {
 	addr, err := metricsAddr(dialled, s)
 	if err != nil {
 		return 0, err
@@ -66,15 +77,16 @@ func storeRequests(ctx context.Context, dialled string, s *adminv1.GetStatusResp
 	if response.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("GET %s: %s", r.URL, response.Status)
 	}
-	n, err := sumMetric(response.Body, requestsMetric)
+	n, err := sumMetric(response.Body, name, label)
 	if err != nil {
 		return 0, fmt.Errorf("GET %s: %w", r.URL, err)
 	}
 	return n, nil
 }
 
-// sumMetric adds up all series of a counter in Prometheus' text format.
-func sumMetric(r io.Reader, name string) (uint64, error) {
+// sumMetric adds up the series of a counter in Prometheus' text format that have
+// a label; all of them, if that is empty.
+func sumMetric(r io.Reader, name, label string) (uint64, error) {
 	lines := bufio.NewScanner(io.LimitReader(r, 16<<20))
 	lines.Buffer(nil, 1<<20)
 	var sum float64
@@ -92,7 +104,9 @@ func sumMetric(r io.Reader, name string) (uint64, error) {
 		if err != nil || !(v >= 0) {
 			return 0, fmt.Errorf("%q has no number", lines.Text())
 		}
-		sum, found = sum+v, true
+		if found = true; strings.Contains(rest, label) {
+			sum += v
+		}
 	}
 	if err := lines.Err(); err != nil {
 		return 0, err

@@ -301,8 +301,8 @@ func (b *bench) verify(ctx context.Context, l *load) error {
 
 // readAll reads a log from the start to the tail. timed, if not nil, is told
 // when each call for a batch began and how long it took, in ns.
-func readAll(ctx context.Context, log *wpd.Log, c *checker, timed func(at, took int64)) error {
-	r, err := log.Reader(ctx, wpd.Earliest)
+func readAll(ctx context.Context, log *wpd.Log, c *checker, timed func(at, took int64), level ...wpd.ReadOption) error {
+	r, err := log.Reader(ctx, wpd.Earliest, level...)
 	if err != nil {
 		return err
 	}

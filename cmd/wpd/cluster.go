@@ -23,7 +23,7 @@ node may be asked; what only the leader or another node can do is done there.`,
 	}
 	cmd.AddCommand(newClusterStatusCommand(), newClusterNodesCommand(), newClusterMoveCommand(), newClusterDrainCommand(),
 		newClusterFillCommand(), newClusterRemoveCommand(), newClusterLeaderCommand(), newClusterUpgradeCommand(),
-		newClusterSnapshotCommand())
+		newClusterSnapshotCommand(), newClusterRecoverCommand())
 	return cmd
 }
 

@@ -16,12 +16,12 @@ import (
 func newClusterSnapshotCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "snapshot",
-		Short:   "Save a cluster's metadata",
-		Example: "  wpd cluster snapshot save wpd-metadata.snap",
+		Short:   "Save a cluster's metadata, and bring them back",
+		Example: "  wpd cluster snapshot save wpd-metadata.snap\n  wpd cluster snapshot restore wpd-metadata.snap --bucket s3://our-wal --data-dir /var/lib/wpd/node",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newSnapshotSaveCommand())
+	cmd.AddCommand(newSnapshotSaveCommand(), newSnapshotRestoreCommand())
 	return cmd
 }
 

@@ -43,6 +43,7 @@ func writerOf(w *world, log string) string {
 // Every command of wpd cluster, on three real processes, with a load that never
 // sees an error.
 func TestClusterCommands(t *testing.T) {
+	t.Parallel()
 	c, w := clusterWorld(t)
 	log, err := c.client.Create(t.Context(), "moving", wpd.LogConfig{})
 	require.NoError(t, err)
@@ -104,6 +105,7 @@ func TestClusterCommands(t *testing.T) {
 
 // A node that is drained, stopped and removed is out for good, and says so.
 func TestClusterRemove(t *testing.T) {
+	t.Parallel()
 	c, w := clusterWorld(t)
 	w.ok("cluster", "drain", "n3")
 	stopNodes(c.nodes[2:])
@@ -122,14 +124,17 @@ func TestClusterRemove(t *testing.T) {
 	require.Contains(t, said.String(), "removed")
 }
 
-// TestFailover kills the writer, twice, under load.
+// TestFailover kills the writer, twice, under load: once it leads as well.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	code, stdout, stderr := runWpd("bench", "failover", "--rounds", "2", "--rate", "200", "--dir", t.TempDir(), "-o", "json")
 	require.Zero(t, code, stderr)
 	var r failoverResult
 	require.NoError(t, json.Unmarshal([]byte(stdout), &r))
 	require.True(t, r.Verified)
 	require.Equal(t, 2, r.Rounds)
+	require.Equal(t, 1, r.Leaders)
+	require.Equal(t, 1, r.Followers)
 	require.Greater(t, r.Acknowledged, int64(100))
 	for _, ms := range r.All {
 		require.Greater(t, ms, 1000.0, "nothing takes over before a lease has lapsed: was anything killed?")

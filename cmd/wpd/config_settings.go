@@ -76,6 +76,7 @@ func (s *settings) nodeRoom() room {
 	return room{"The node", "Who it is, where its logs are, and for how long it waits.", []*knob{
 		{key: "node_id", value: nodeName(&n.Name), unset: "that of the data directory; n1 for a new one", what: "The node's name. A data directory keeps the name that it was made with, and refuses another."},
 		{key: "data_dir", value: text(&n.DataDir, "dir", "a directory; it is made if it is not there"), what: "The node's own state: a few MB, no entries. It belongs to one node and one bucket, and must not be copied. Required, but for `mem://`."},
+		{key: "min_free", value: sizeOrDefault(&n.MinFree, 1, 1024*giB), unset: "256MiB", what: "Bytes that must be free on the disk of data_dir. With fewer, the node refuses appends, gets no logs, hands over what it writes and its part as the leader, and says so, until there is room. 0: the default."},
 		{key: "bucket", value: text(&n.Bucket, "URL", "file:///abs/path, s3://NAME, gs://NAME, azblob://NAME, mem://"), show: blobstore.Redact,
 			what: "Where the entries are. `?prefix=a/b/` puts everything below a prefix; the other parameters are those of gocloud.dev/blob. Required. Better in the environment or a file than a flag if it holds secrets: other users see flags."},
 		{key: "request_timeout", value: duration(&n.RequestTimeout, 100*time.Millisecond, 10*time.Minute), what: "Time for one request to the bucket, after which it is tried again. Repeated creates get up to four times that."},

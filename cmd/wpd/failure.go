@@ -15,6 +15,7 @@ import (
 	"github.com/wpd-io/wpd/blobstore"
 	"github.com/wpd-io/wpd/cluster"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/fsm"
 	"github.com/wpd-io/wpd/segment"
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -79,6 +80,7 @@ type kind struct {
 var kinds = []kind{
 	{anyOf(wpd.ErrUncertain, cluster.ErrUncertain, blobstore.ErrUnknown), exitUnknown, "look at the tail, or append again with the same producer: what is stored is not stored twice"},
 	{typed[*wpd.DataLossError], exitDataLoss, "wpd verify says what is damaged; all around it can still be read"},
+	{typed[*fsm.CorruptError], exitDataLoss, "use another file; or without one: wpd cluster recover"},
 	{typed[*fragment.CorruptError], exitDataLoss, "wpd inspect shows what can be decoded; restore the object from a copy"},
 	{typed[*segment.LostError], exitDataLoss, "wpd verify says what is damaged"},
 	{typed[*segment.ForeignError], exitConflict, "find out who else writes to this bucket"},
@@ -97,6 +99,8 @@ var kinds = []kind{
 	{typed[*cluster.OtherClusterError], exitConflict, "use the data directory and the bucket that belong together"},
 	{typed[*cluster.CopiedError], exitConflict, "use the data directory that was used last"},
 	{typed[*cluster.RolledBackError], exitConflict, "use the data directory that was used last"},
+	{typed[*cluster.RecoveryCutError], exitConflict, "run wpd cluster recover, or snapshot restore, again"},
+	{typed[*cluster.OverError], exitConflict, "move the data directory away, and start the node again: it joins as a new one"},
 	{typed[*cluster.NameError], exitConflict, ""},
 	{typed[*cluster.VersionError], exitConflict, "use a newer wpd"},
 	{typed[*wpd.WrongClusterError], exitConflict, "run the command again; if the cluster changes once more, --addr names servers of two"},

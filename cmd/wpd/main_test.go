@@ -77,6 +77,7 @@ func TestExitCodesOfCommandLines(t *testing.T) {
 		{"bench append --addr 127.0.0.1:1", 5, "127.0.0.1:1: connect: connection refused"},
 		{"bench followers --addr 127.0.0.1:1", 5, "127.0.0.1:1: connect: connection refused"},
 		{"bench followers --followers 0", 2, "--followers"},
+		{"bench failover --leading 1.1", 2, "want 0 to 1"},
 		{"bench followers --per-connection 201", 2, "--per-connection"},
 		{"bench followers --duration 0", 2, "--duration"},
 		{"bench all --daemon --addr 127.0.0.1:1", 2, "exclude each other"},

@@ -157,9 +157,10 @@ func (s *s3) get(w http.ResponseWriter, r *http.Request, key string) {
 
 func (s *s3) list(w http.ResponseWriter, r *http.Request) {
 	type content struct {
-		Key  string
-		Size int
-		ETag string
+		Key          string
+		Size         int
+		ETag         string
+		LastModified time.Time
 	}
 	result := struct {
 		XMLName  xml.Name `xml:"ListBucketResult"`
@@ -169,7 +170,7 @@ func (s *s3) list(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	for key, body := range s.objects {
 		if strings.HasPrefix(key, q.Get("prefix")) && key > q.Get("start-after") {
-			result.Contents = append(result.Contents, content{key, len(body), `"x"`})
+			result.Contents = append(result.Contents, content{key, len(body), `"x"`, time.Unix(1, 0).UTC()})
 		}
 	}
 	s.mu.Unlock()

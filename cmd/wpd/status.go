@@ -43,8 +43,9 @@ type nodeAdmin interface {
 type nodeStatus struct {
 	Node        string         `json:"node"`
 	Identity    string         `json:"identity"`
-	State       string         `json:"state"` // serving, draining or failed
+	State       string         `json:"state"` // serving, refusing, draining or failed
 	Failure     string         `json:"failure,omitempty"`
+	Refusal     string         `json:"refusal,omitempty"` // why it takes no appends for now
 	Cluster     string         `json:"cluster"`
 	Version     string         `json:"version"`
 	Commit      string         `json:"commit,omitempty"`
@@ -133,7 +134,7 @@ func readStatus(ctx context.Context, a nodeAdmin) (*nodeStatus, error) {
 
 func statusOf(s *adminv1.GetStatusResponse, r rates) *nodeStatus {
 	n := &nodeStatus{
-		Node: s.GetNodeId(), Identity: s.GetIdentity(), State: "serving", Failure: s.GetFailure(), Cluster: s.GetClusterId(),
+		Node: s.GetNodeId(), Identity: s.GetIdentity(), State: "serving", Failure: s.GetFailure(), Refusal: s.GetRefusal(), Cluster: s.GetClusterId(),
 		Version: s.GetVersion(), Commit: s.GetCommit(),
 		Started: time.UnixMicro(s.GetStartedMicros()).UTC(), UptimeS: round(float64(s.GetNowMicros()-s.GetStartedMicros()) / 1e6),
 		Bucket: s.GetBucket(), DataDir: s.GetDataDir(), Listeners: []listenerJSON{}, Boot: s.GetBoot(), Incarnation: s.GetIncarnation(),
@@ -144,6 +145,8 @@ func statusOf(s *adminv1.GetStatusResponse, r rates) *nodeStatus {
 		n.State = "failed"
 	case s.GetDraining():
 		n.State = "draining"
+	case n.Refusal != "":
+		n.State = "refusing"
 	}
 	for _, l := range s.GetListeners() {
 		n.Listeners = append(n.Listeners, listenerJSON{l.GetName(), l.GetAddr()})
@@ -167,8 +170,10 @@ func (s *nodeStatus) print(w io.Writer, ink ink) error {
 		state = ink.red(s.State)
 	}
 	line("node", "%s  %s  %s", ink.bold(s.Node), state, ink.dim(s.Identity))
-	if s.Failure != "" {
-		line("", "%s", ink.red(s.Failure))
+	for _, why := range []string{s.Failure, s.Refusal} {
+		if why != "" {
+			line("", "%s", ink.red(why))
+		}
 	}
 	line("cluster", "%s  %s", s.Cluster, ink.dim(fmt.Sprintf("boot %d, incarnation %d, raft index %d", s.Boot, s.Incarnation, s.RaftIndex)))
 	line("version", "%s  %s", s.Version, ink.dim(commitText(s.Commit, false)))

@@ -158,6 +158,7 @@ func TestStatus(t *testing.T) {
 		}, "\x1b"},
 		{"draining", func(s *adminv1.GetStatusResponse) { s.Draining = true }, []string{"n1  draining"}, "serving"},
 		{"failed", func(s *adminv1.GetStatusResponse) { s.Failure, s.Draining = "it is broken", true }, []string{"n1  failed", "it is broken"}, "serving"},
+		{"refusing", func(s *adminv1.GetStatusResponse) { s.Refusal = "its disk is nearly full" }, []string{"n1  refusing", "its disk is nearly full"}, "serving"},
 		{"no chain", func(s *adminv1.GetStatusResponse) { s.ChainEpoch, s.Commit = 0, "" }, []string{"chain      none is open", "commit unknown"}, ""},
 		{"nothing told", (*adminv1.GetStatusResponse).Reset, []string{"0 entries, 0 B in 0 batches"}, "data "},
 	} {
