@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/wpd-io/wpd/cluster"
 	"github.com/wpd-io/wpd/fragment"
@@ -103,74 +102,4 @@ func (n *Node) MoveLog(ctx context.Context, name, node string) (string, error) {
 		return from.Name, nil
 	}
 	return from.Name, n.handOver(ctx, cluster.Move{Log: log.ID, From: from.Identity, To: to.Identity})
-}
-
-const (
-	// drainAtOnce is how many logs change hands at the same time.
-	drainAtOnce = 32
-	// drainTick is how often a drain tells how far it is.
-	drainTick = 100 * time.Millisecond
-)
-
-// DrainNode takes all logs off a node. The node itself does it.
-func (n *Node) DrainNode(ctx context.Context, name string, progress func(left uint64) error) error {
-	node, err := n.find(name)
-	if err != nil {
-		return err
-	}
-	if node.Identity != n.member.Identity() {
-		_, err := viaNode(ctx, n, node.Identity, func(a *client.Admin) (nothing, error) {
-			var told error
-			err := a.DrainNode(ctx, name, func(left uint64) { told = errors.Join(told, progress(left)) })
-			return nothing{}, errors.Join(err, told)
-		})
-		return err
-	}
-	return n.drainLogs(ctx, progress)
-}
-
-// drainLogs takes all logs off this node, and keeps new ones away from it.
-func (n *Node) drainLogs(ctx context.Context, progress func(left uint64) error) error {
-	n.setDraining(true)
-	released := make(chan error, 1)
-	go func() { released <- n.logs.ReleaseAll(ctx, drainAtOnce) }()
-	tick := time.NewTicker(drainTick)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-released:
-			return err
-		case <-tick.C:
-			if err := progress(n.owned()); err != nil {
-				return errors.Join(err, <-released)
-			}
-		}
-	}
-}
-
-// owned is how many logs this node writes.
-func (n *Node) owned() (logs uint64) {
-	for range n.logs.Owned() {
-		logs++
-	}
-	return logs
-}
-
-func (n *Node) setDraining(draining bool) {
-	n.logs.SetDraining(draining)
-	n.member.SetDraining(draining)
-}
-
-// FillNode ends a drain. The node itself does it.
-func (n *Node) FillNode(ctx context.Context, name string) error {
-	node, err := n.find(name)
-	if err != nil {
-		return err
-	}
-	if node.Identity != n.member.Identity() {
-		_, err := viaNode(ctx, n, node.Identity, func(a *client.Admin) (nothing, error) { return nothing{}, a.FillNode(ctx, name) })
-		return err
-	}
-	n.setDraining(false)
-	return nil
 }

@@ -44,17 +44,27 @@ func newClusterDrainCommand() *cobra.Command {
 		Use:   "drain NODE",
 		Short: "Take all logs off a node, so that it can be stopped",
 		Long: `Take all logs off a node and give them to the others, without an error for who writes
-them, and give it no new ones. It returns once the node may be stopped, and goes on if
-it is cut off and called again. The node serves reads all the time. wpd cluster fill,
+them, and give it no new ones. It returns once the node may be stopped: it writes no
+log, and the others that are well are a majority without it, where there are three or
+more. It goes on if it is cut off and called again. The node serves reads all the time. wpd cluster fill,
 or a restart of the node, ends it.`,
 		Example: "  wpd cluster drain n2 --timeout 1m",
 		Args:    cobra.ExactArgs(1),
 	}
 	return clusterCommand(cmd, func(ctx context.Context, a *client.Admin, args []string) error {
-		p := newProgress(cmd)
-		err := a.DrainNode(ctx, args[0], func(left uint64) { p.say("%s left on %s", plural(int(left), "log"), args[0]) })
+		p, empty := newProgress(cmd), false
+		err := a.DrainNode(ctx, args[0], func(left uint64) {
+			if empty = left == 0; empty {
+				p.say("no log left on %s; waiting until the others are a majority without it", args[0])
+				return
+			}
+			p.say("%s left on %s", plural(int(left), "log"), args[0])
+		})
 		p.clear()
-		if err != nil {
+		switch {
+		case err != nil && empty:
+			return fmt.Errorf("%s writes no log any more, but the others are no majority without it: %w", args[0], err)
+		case err != nil:
 			return err
 		}
 		return tellResult(cmd, struct {

@@ -109,6 +109,9 @@ func TestClusterRemove(t *testing.T) {
 	c, w := clusterWorld(t)
 	w.ok("cluster", "drain", "n3")
 	stopNodes(c.nodes[2:])
+	require.Eventually(t, func() bool { return !nodesOf(w)[2].Lease }, clusterStartWait, 50*time.Millisecond)
+	require.Contains(t, w.fails(exitUnavailable, "cluster", "drain", "n2", "--timeout", "5s"), "no majority")
+	w.ok("cluster", "fill", "n2")
 	w.ok("cluster", "remove", "n3", "--yes")
 	require.Len(t, nodesOf(w), 2)
 	again := &devNode{name: "n3", args: c.nodes[2].args, ready: make(chan struct{}), ended: make(chan struct{})}
