@@ -47,8 +47,8 @@ type Service interface {
 	// Append hands a batch over. Its bytes belong to the service from then
 	// on. ctx bounds the wait for room only. A non-nil error means that the
 	// batch was not taken, and done is never called; otherwise done is called
-	// once, and the calls for one producer come in the order of its appends.
-	// done must not block and must not call back into the service.
+	// once, and the acknowledgements of one producer come in the order of its
+	// appends; an error may come before them. done must not block and must not call back into the service.
 	Append(ctx context.Context, r AppendRequest, done func(Ack, error)) error
 
 	// Read opens a stream at a position. Errors: *TrimmedError,
