@@ -46,8 +46,8 @@ func newClusterDrainCommand() *cobra.Command {
 		Long: `Take all logs off a node and give them to the others, without an error for who writes
 them, and give it no new ones. It returns once the node may be stopped: it writes no
 log, and the others that are well are a majority without it, where there are three or
-more. It goes on if it is cut off and called again. The node serves reads all the time. wpd cluster fill,
-or a restart of the node, ends it.`,
+more. It goes on if it is cut off and called again. The node serves reads all the
+time. wpd cluster fill, or a restart of the node, ends it.`,
 		Example: "  wpd cluster drain n2 --timeout 1m",
 		Args:    cobra.ExactArgs(1),
 	}

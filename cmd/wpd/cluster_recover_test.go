@@ -127,7 +127,6 @@ func TestClusterRecover(t *testing.T) {
 // begun.
 func TestRestoreErrors(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	w := embeddedWorld(t, t.TempDir())
 	w.ok("log", "create", "a")
 	n, err := node.Open(t.Context(), node.Config{Bucket: w.bucket, DataDir: w.flags[3]})
