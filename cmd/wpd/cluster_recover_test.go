@@ -107,7 +107,7 @@ func TestClusterRecover(t *testing.T) {
 	killForGood(t, c, true, 0, 1, 2)
 	restored := recovers("snapshot", "restore", file, "--data-dir", dir, "--node-id", "n1", "--yes")
 	require.EqualValues(t, 3, restored.Incarnation)
-	require.Greater(t, restored.BucketRaftIndex, restored.RaftIndex)
+	require.NotZero(t, restored.BucketRaftIndex)
 	require.Equal(t, 3, restored.LogsTotal)
 	for i := range c.nodes {
 		require.NoError(t, c.restart(t.Context(), i))

@@ -75,17 +75,14 @@ func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	if p, ok := peer.FromContext(ctx); ok {
 		c.conn, c.peer = connOf(p.Addr), p.Addr
 	}
-	if c.conn != nil && s.drained.Err() == nil {
-		// Only this connection is held up: its lock, and its reader.
-		if d := c.conn.pause(c.start); d > 0 {
-			time.Sleep(d)
-		}
+	if c.conn != nil {
+		c.conn.owe(c.conn.pause(c.start))
 	}
 	if v := info.Header.Get(rpc.MetadataForwarded); len(v) == 1 && v[0] == "1" {
 		ctx = rpc.WithForwarded(ctx)
 	}
 	c.refused = c.take()
-	if c.conn != nil && s.drained.Err() == nil {
+	if c.conn != nil {
 		s.queue(c.conn, c.refused != nil)
 	}
 	if c.refused != nil {

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bufio"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,10 +30,11 @@ type conn struct {
 	close sync.Once
 	err   error // of Close
 
-	first   sync.Once // what it says first is read
-	early   []byte    // of that, what is HTTP/2 already; its reader's
-	refused error     // it must not go on; set by first
-	kind    connKind  // guarded by conns.mu
+	in      *bufio.Reader // of arriving, once it speaks; gRPC has no buffer of its own
+	first   sync.Once     // what it says first is read
+	early   []byte        // of that, what is HTTP/2 already; its reader's
+	refused error         // it must not go on; set by first
+	kind    connKind      // guarded by conns.mu
 
 	mu      sync.Mutex
 	spoken  bool // HTTP/2
@@ -40,7 +43,12 @@ type conn struct {
 	resets  int  // since; what counts of them
 	vain    int  // of these, of calls without an answer
 	since   time.Time
+
+	owed atomic.Int64 // for how long it is not read on, ns
 }
+
+// readBufferBytes is a frame of data, about: followers have one each.
+const readBufferBytes = 16 << 10
 
 // own is what a connection has of a room.
 type own struct{ calls, waiting int }
@@ -62,10 +70,39 @@ type peerAddr struct {
 // RemoteAddr implements net.Conn.
 func (c *conn) RemoteAddr() net.Addr { return peerAddr{c.Conn.RemoteAddr(), c} }
 
+// Read implements net.Conn. gRPC reads frame by frame, so what a frame has brought
+// on the connection holds up the next, and no lock is held meanwhile.
 func (c *conn) Read(b []byte) (int, error) {
 	if err := c.begin(); err != nil {
 		return 0, err
 	}
+	if d := time.Duration(c.owed.Swap(0)); d > 0 {
+		c.s.pass(d)
+	}
+	if c.in == nil {
+		c.in = bufio.NewReaderSize(arriving{c}, readBufferBytes)
+	}
+	return c.in.Read(b)
+}
+
+// owe has the connection not be read on for a while.
+func (c *conn) owe(d time.Duration) { c.owed.Add(int64(d)) }
+
+// pass lets time pass, but not once the server drains.
+func (s *Server) pass(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.drained.Done():
+	}
+}
+
+// arriving reads what comes in on a connection that was let in.
+type arriving struct{ c *conn }
+
+func (r arriving) Read(b []byte) (int, error) {
+	c := r.c
 	if len(c.early) > 0 {
 		n := copy(b, c.early)
 		c.early = c.early[n:]

@@ -2,7 +2,6 @@ package server
 
 import (
 	"runtime"
-	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -27,7 +26,7 @@ func (s *Server) queue(c *conn, refused bool) {
 	}
 	runtime.Gosched() // those that wait may have got their messages
 	if refused || c.crowded() {
-		time.Sleep(s.crowds.Reserve().Delay())
+		c.owe(s.crowds.Reserve().Delay())
 	}
 }
 

@@ -39,7 +39,7 @@ func TestFollowersWithTheirConnections(t *testing.T) {
 	open(n)
 	size := (memory() - before) / n
 	require.EqualValues(t, n+50, s.metric("wpd_rpc_connections"))
-	require.Less(t, size, int64(2*64<<10), "bytes of both ends of one connection")
+	require.Less(t, size, int64(shadow*2*64<<10), "bytes of both ends of one connection")
 	require.Greater(t, s.metric("wpd_rpc_received_bytes_total"), 100.0*n)
 	t.Logf("%d KiB for both ends of one connection with a follower", size>>10)
 }

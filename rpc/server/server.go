@@ -81,6 +81,7 @@ func New(c Config) (*Server, error) {
 	s.grpc = grpc.NewServer(
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.InTapHandle(s.tap),
+		grpc.ReadBufferSize(0), // see conn
 		grpc.WaitForHandlers(true),
 		grpc.MaxConcurrentStreams(uint32(l.Streams)),
 		grpc.MaxHeaderListSize(rpc.HeaderBytesMax),
