@@ -30,8 +30,10 @@ func (n *Node) openMember(ctx context.Context) (err error) {
 	if err != nil {
 		return err // who asks meanwhile finds the member that Serve has told of, closed
 	}
-	n.member = m
-	n.closers = append(n.closers, func(context.Context) error { return n.member.Close() })
+	if n.service == nil {
+		n.member = m // those with company know it since Serve, and calls read it
+	}
+	n.closers = append(n.closers, func(context.Context) error { return m.Close() })
 	return n.early
 }
 
