@@ -1,6 +1,6 @@
 # One static binary, with the version and the commit that it was built from.
 build:
-	CGO_ENABLED=0 go build -trimpath -o bin/wpd ./cmd/wpd
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/wpd ./cmd/wpd
 
 test:
 	go test ./...
