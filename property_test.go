@@ -8,12 +8,12 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/testcluster"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -44,7 +44,7 @@ func runHistories(t *testing.T, backend string, seeds []uint64) {
 	outcomes, cuts := map[outcome]int{}, 0
 	for _, s := range seeds {
 		t.Run(fmt.Sprint("seed=", s), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { cuts += runHistory(t, backend, s, outcomes) })
+			bubble.Test(t, func(t *testing.T) { cuts += runHistory(t, backend, s, outcomes) })
 		})
 		if t.Failed() {
 			t.Fatalf("reproduce with: go test -run TestHistories/%s -seed %d", backend, s)

@@ -6,12 +6,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // Room is given in the order of the calls, a large call is not passed by small
 // ones, and who leaves makes way.
 func TestRoom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := room{limit: 10}
 		stopped := make(chan struct{})
 		got := make(chan int, 10)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/wpd-io/wpd/blobstore"
 	"github.com/wpd-io/wpd/blobstore/blobtest"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // world is a bucket over faults over memory.
@@ -46,7 +47,7 @@ var errReply = errors.New("connection reset")
 func TestCreateLostReply(t *testing.T) {
 	for _, n := range []int{0, 1, 63, 64, 65, 128, 1 << 20} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(blobstore.Options{})
 				lost := w.faults.Add(blobtest.Fault{Kind: blobtest.Create, After: errReply, Count: 1})
 				body := bytes.Repeat([]byte{7}, n)
@@ -65,7 +66,7 @@ func TestCreateLostReply(t *testing.T) {
 // TestCreateOwnConflict: the store says "exists" of what we have just stored, as
 // S3, GCS and Azure do when an SDK below us has retried.
 func TestCreateOwnConflict(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		w := newWorld(blobstore.Options{Registerer: reg})
 		w.faults.Add(blobtest.Fault{Kind: blobtest.Create, After: fs.ErrExist})
@@ -116,7 +117,7 @@ func TestCreateRetries(t *testing.T) {
 		"error": errReply, "denied": fs.ErrPermission, "full": syscall.ENOSPC, "exists, but nothing is there": fs.ErrExist,
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var log bytes.Buffer
 				reg := prometheus.NewRegistry()
 				w := newWorld(blobstore.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Registerer: reg})
@@ -158,7 +159,7 @@ func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
 }
 
 func TestCreateUnknown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		w := newWorld(blobstore.Options{Registerer: reg})
 		w.faults.Add(blobtest.Fault{Kind: blobtest.Create, Before: fs.ErrExist})
@@ -213,7 +214,7 @@ func TestCreateNothingSent(t *testing.T) {
 
 // TestCreateHangs: a store that does not answer costs one deadline, not all.
 func TestCreateHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(blobstore.Options{RequestTimeout: 5 * time.Second})
 		hang := w.faults.Add(blobtest.Fault{Kind: blobtest.Create, Hang: true, Count: 2})
 		start := time.Now()
@@ -231,7 +232,7 @@ func TestCreateHangs(t *testing.T) {
 // TestCreateLate: an attempt that we gave up lands after all: before our next
 // one, or after a seal has taken its place.
 func TestCreateLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(blobstore.Options{RequestTimeout: time.Second})
 		defer w.Close()
 		late := w.faults.Add(blobtest.Fault{Kind: blobtest.Create, Prefix: "a", Late: true, Count: 1})

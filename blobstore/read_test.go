@@ -7,11 +7,11 @@ import (
 	"io/fs"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/wpd-io/wpd/blobstore"
 	"github.com/wpd-io/wpd/blobstore/blobtest"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 func TestReadRetries(t *testing.T) {
@@ -19,7 +19,7 @@ func TestReadRetries(t *testing.T) {
 		"error": {Before: errReply}, "hang": {Hang: true}, "short": {Short: 1}, "lost": {After: errReply},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(blobstore.Options{})
 				w.mem.Put("k", []byte("0123456789"))
 				fault.Kind, fault.Count = blobtest.Read, 3
@@ -55,7 +55,7 @@ func TestReadNotExist(t *testing.T) {
 }
 
 func TestReadCanceled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(blobstore.Options{})
 		w.faults.Add(blobtest.Fault{Before: errReply})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -67,7 +67,7 @@ func TestReadCanceled(t *testing.T) {
 }
 
 func TestDelete(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(blobstore.Options{})
 		w.mem.Put("k", nil)
 		r := w.faults.Add(blobtest.Fault{Kind: blobtest.Delete, After: errReply, Count: 1})
@@ -83,7 +83,7 @@ func TestDelete(t *testing.T) {
 // TestListResumes: a listing whose steps fail goes on after its last key, and one
 // that cannot go on says so instead of ending early.
 func TestListResumes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(blobstore.Options{})
 		var want []string
 		for i := range 10 {

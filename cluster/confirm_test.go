@@ -4,19 +4,19 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // An answer to what a leader sent before it was deposed does not confirm it,
 // though raft itself takes it for one.
 func TestConfirmOldAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x, y := g.others(lead)[0], g.others(lead)[1]
@@ -86,7 +86,7 @@ func TestAcksMajority(t *testing.T) {
 // All who ask at a time share a round, and none gets one that began before it
 // asked.
 func TestRounds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := newMember(Config{TTL: 3 * time.Second, Renew: time.Second, Logger: discard()})
 		began := 0
 		ended := make(chan error, 1)
@@ -149,7 +149,7 @@ func TestRounds(t *testing.T) {
 
 // What a confirmation at any member shows holds all that was committed before.
 func TestConfirmAnywhere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x, y := g.others(lead)[0], g.others(lead)[1]
@@ -175,7 +175,7 @@ func TestConfirmAnywhere(t *testing.T) {
 // In company, what another node wrote may be newer than all that this one had
 // when it began, and than it has now; but not than a confirmation shows.
 func TestCheckRaftIndexInCompany(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x, y := g.others(lead)[0], g.others(lead)[1]

@@ -5,20 +5,20 @@ import (
 	"math"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // Three new nodes find each other, make a cluster of which all are voters, and
 // work together.
 func TestForm(t *testing.T) {
 	for _, n := range []int{2, 3, 5} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := newTown(t)
 			nodes := w.form(n)
 			for i, node := range nodes {
@@ -183,7 +183,7 @@ func TestFormCrashAtRequest(t *testing.T) {
 		for _, late := range []bool{false, true} {
 			at := 1
 			for done := false; !done; at++ {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					done = formCrash(t, victim, func(n *townNode) func() bool {
 						b := &nodeBucket{fakeBucket: n.w.bucket}
 						crashed := false
@@ -213,7 +213,7 @@ func TestFormCrashAtWrite(t *testing.T) {
 		for _, late := range []bool{false, true} {
 			at := 1
 			for done := false; !done; at++ {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					done = formCrash(t, victim, func(n *townNode) func() bool {
 						s := &crashingStores{LogStore: n.stores.logs, StableStore: n.stores.stable, at: at, late: late}
 						wrap := n.config.wrap

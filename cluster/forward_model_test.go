@@ -8,12 +8,12 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 var forwardSeed = flag.Uint64("forward.seed", 0, "run only this schedule of TestForwardTruth, which prints it where it fails")
@@ -31,7 +31,7 @@ func TestForwardTruth(t *testing.T) {
 	}
 	total := map[string]int{}
 	for seed := from; seed < to && !t.Failed(); seed++ {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			defer func() {
 				if t.Failed() {
 					t.Logf("reproduce with -forward.seed %d", seed)

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 func createLog(name string) (string, fsm.LogConfig, fragment.Micros) {
@@ -25,7 +25,7 @@ func createLog(name string) (string, fsm.LogConfig, fragment.Micros) {
 // A proposal and a confirmation work at any member, and a refusal comes with its
 // facts though no error of the fsm crosses the wire.
 func TestForward(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x := g.others(lead)[0]
@@ -63,7 +63,7 @@ func TestForward(t *testing.T) {
 
 // The serving side refuses unless it leads, and what raft must not see.
 func TestServe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x := g.others(lead)[0]
@@ -115,7 +115,7 @@ func notLeader(t *testing.T, lead *mate, err error) {
 
 // Without a leader nothing is done, and who asks waits as long as its ctx lasts.
 func TestForwardWaitsForLeader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x, y := g.others(lead)[0], g.others(lead)[1]
@@ -154,7 +154,7 @@ func TestForwardWaitsForLeader(t *testing.T) {
 
 // A member that closes ends what it forwarded; nobody waits for the other side.
 func TestForwardClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x := g.others(lead)[0]
@@ -179,7 +179,7 @@ func TestForwardClose(t *testing.T) {
 // A lost answer leaves the outcome unknown, as soon as another leader is there
 // and at the latest after a while.
 func TestForwardLostAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x := g.others(lead)[0]
@@ -208,7 +208,7 @@ func TestForwardLostAnswer(t *testing.T) {
 // A member that a snapshot brings past the command does not learn the outcome;
 // nor does one that was asked too late.
 func TestForwardPassed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x := g.others(lead)[0]

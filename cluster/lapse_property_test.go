@@ -7,13 +7,13 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 var (
@@ -32,7 +32,7 @@ func TestLapseNeverEarly(t *testing.T) {
 	}
 	var all tally
 	for seed := from; seed < to && !t.Failed(); seed++ {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			defer func() {
 				if t.Failed() {
 					t.Logf("reproduce with -lapse.seed %d", seed)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -13,6 +12,7 @@ import (
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
 	"github.com/wpd-io/wpd/fsm/fsmpb"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // lapseWorld is a state and a leader's table of it, without a cluster around.
@@ -88,7 +88,7 @@ func (w *lapseWorld) pass(d time.Duration, nodes ...string) {
 // new chain's a TTL after the leader saw it, and all of a new leader's a TTL
 // after it began.
 func TestLapseMoment(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newLapseWorld(t, "n1", "n2", "n3")
 		a, b := w.grant("n2"), w.grant("n3")
 		w.pass(10*time.Second, "n1", "n2", "n3")
@@ -122,7 +122,7 @@ func TestLapseMoment(t *testing.T) {
 // command is applied. If that fails it is given again, also once the node is
 // back.
 func TestLapseEnding(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newLapseWorld(t, "n1", "n2")
 		e := w.grant("n2")
 		renew := func() []fragment.Epoch { return w.table.answerLocked(w.s, Renewal{Identity: "n2", Boot: 1}).Epochs }
@@ -143,7 +143,7 @@ func TestLapseEnding(t *testing.T) {
 // Who seals: nodes that are alive and not removed, evenly, and another one when
 // the first is gone, removed, or slow.
 func TestLapseSealers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newLapseWorld(t, "n1", "n2", "n3", "n4", "n5")
 		for range 6 {
 			w.grant("n5")
@@ -184,7 +184,7 @@ func TestLapseSealers(t *testing.T) {
 // A node that comes back under a new boot is to seal its own chains. Another one
 // is asked if it does not get that far.
 func TestLapseRestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newLapseWorld(t, "n1", "n2")
 		w.grant("n2")
 		w.pass(2900*time.Millisecond, "n1")
@@ -201,7 +201,7 @@ func TestLapseRestart(t *testing.T) {
 
 // A leader that stood still does not know who tried to renew meanwhile.
 func TestLapseAfterStall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newLapseWorld(t, "n1", "n2")
 		w.grant("n2")
 		w.pass(time.Second, "n1", "n2")
@@ -215,7 +215,7 @@ func TestLapseAfterStall(t *testing.T) {
 
 // Renewals that are not for this state are refused, each with its reason.
 func TestRenewRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x, y := g.others(lead)[0], g.others(lead)[1]
@@ -250,7 +250,7 @@ func TestRenewRefused(t *testing.T) {
 
 // What nodes report is what the leader hints at and tells of them.
 func TestRenewReport(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x := g.others(lead)[0]

@@ -2,20 +2,20 @@ package cluster
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // A lease is held from the grant on, and as long as renewals are answered; a
 // node that is cut off loses it a TTL after the last one, by its own clocks,
 // before its chain is given to another node.
 func TestLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x, y := g.others(lead)[0], g.others(lead)[1]
@@ -57,7 +57,7 @@ func TestLease(t *testing.T) {
 // An answer that comes in time lifts a lapse as long as the chain is not being
 // sealed: here the leader is new, and waits.
 func TestLeaseLapseLifted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x := g.others(lead)[0]
@@ -87,7 +87,7 @@ func TestLeaseLapseLifted(t *testing.T) {
 
 // A new leader lets nobody lapse before a full TTL, and answers from the start.
 func TestLeaseNewLeader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x := g.others(lead)[0]
@@ -110,7 +110,7 @@ func TestLeaseNewLeader(t *testing.T) {
 // Neither a leader that swallows what it gets nor one that nobody can hear holds
 // up a renewal to the next one.
 func TestLeaseBlackHole(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x, y := g.others(lead)[0], g.others(lead)[1]
@@ -142,7 +142,7 @@ func TestLeaseOneWay(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				g := newCrew(t, 3)
 				lead := g.leader()
 				x, y := g.others(lead)[0], g.others(lead)[1]
@@ -166,7 +166,7 @@ func TestLeaseOneWay(t *testing.T) {
 // The leader renews with itself. Cut off, it loses its lease like any other
 // node, and another leader has its chain sealed.
 func TestLeaseOfLeader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		e := lead.grant()
@@ -191,7 +191,7 @@ func TestLeaseOfLeader(t *testing.T) {
 func TestLeaseClockJumps(t *testing.T) {
 	for name, jump := range map[string]time.Duration{"forward": 24 * time.Hour, "back": -24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				g := newCrew(t, 3)
 				lead := g.leader()
 				x := g.others(lead)[0]
@@ -240,7 +240,7 @@ func TestLeaseClockJumps(t *testing.T) {
 
 // A jump of the leader's clock lets nobody lapse; the others see it as theirs.
 func TestLeaseClockOfLeaderJumps(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x := g.others(lead)[0]
@@ -265,7 +265,7 @@ func TestLeaseClockOfLeaderJumps(t *testing.T) {
 // A node that stood still learns nothing from timers: its first look at the
 // clock must tell. Nothing of the keeper runs here.
 func TestLeaseAfterPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		k := newKeeper(&Config{TTL: 3 * time.Second}, newLeaseMetrics())
 		k.granted(1, k.clock.now())
 		l := k.leaseLocked(1)
@@ -288,7 +288,7 @@ func TestLeaseAfterPause(t *testing.T) {
 
 // Answers may overtake each other, and grants.
 func TestLeaseOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		k := newKeeper(&Config{TTL: 3 * time.Second}, newLeaseMetrics())
 		with, without := Renewed{Epochs: []fragment.Epoch{1}}, Renewed{}
 		held := func(e fragment.Epoch) bool { return k.leaseLocked(e).Held() }
@@ -332,7 +332,7 @@ func TestLeaseOrder(t *testing.T) {
 
 // Ages counts from what the leader told, and is never too young.
 func TestLeaseAges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x, y := g.others(lead)[0], g.others(lead)[1]
@@ -370,7 +370,7 @@ func TestLeaseAges(t *testing.T) {
 
 // Alone, the lease is held as long as the member leads and has not failed.
 func TestLeaseAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m, err := Open(t.Context(), Config{Bucket: newBucket()})
 		require.NoError(t, err)
 		e, err := m.Grant(t.Context(), 8)
@@ -393,7 +393,7 @@ func TestLeaseAlone(t *testing.T) {
 		require.False(t, l.Held())
 		require.NoError(t, m.Close())
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m, err := Open(t.Context(), Config{Bucket: newBucket()})
 		require.NoError(t, err)
 		l := m.Lease(1)

@@ -2,20 +2,20 @@ package cluster
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // Leases over raft's own connections, with members that have no vote: all nodes
 // hold theirs, the leader's death and a cut-off node's silence each end in a
 // seal that a live node was asked for, and nobody else loses anything.
 func TestLeaseInTown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		for _, name := range []string{"n4", "n5"} {

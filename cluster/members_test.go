@@ -6,13 +6,13 @@ import (
 	"errors"
 	"io/fs"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // refusedStart opens a node and demands an error of type E.
@@ -42,7 +42,7 @@ func removeAtLeader(t *testing.T, w *town, nodes []*townNode, identity string) e
 // One node makes a cluster and others join: up to three become voters, further
 // ones have the same metadata.
 func TestGrow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		first := w.node("n1", bootstrap)
 		begin := time.Now()
@@ -119,7 +119,7 @@ func (w *town) identity(name string) (identity string) {
 // Kill whoever leads: the others go on within seconds, and it comes back as
 // what it was.
 func TestFailover(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		for range 5 {
@@ -148,7 +148,7 @@ func TestFailover(t *testing.T) {
 // A leader that is cut off leads no more; when it is back it follows, and what
 // it could not commit is gone.
 func TestIsolatedLeader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		old := w.leader(nodes...)
@@ -171,7 +171,7 @@ func TestIsolatedLeader(t *testing.T) {
 // A voter that was cut off for long asks before it stands for election, so that
 // its return disturbs nobody.
 func TestPreVote(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		leader := w.leader(nodes...)
@@ -202,7 +202,7 @@ func logID(m *Member, name string) (id fragment.LogID) {
 // Everybody starts again at other addresses: gossip finds them, raft's
 // configuration follows.
 func TestAllMove(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		proposeAt(t, nodes[0], "a")
@@ -231,7 +231,7 @@ func TestAllMove(t *testing.T) {
 
 // A node that began without a network gets one, and others join it.
 func TestGrowFromAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		n1 := w.node("n1", bootstrap)
 		networked := n1.config
@@ -265,7 +265,7 @@ func TestGrowFromAlone(t *testing.T) {
 
 // A removed node stays out: it fails while it runs, or is told when it starts.
 func TestRemove(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		n4 := w.node("n4")
@@ -317,7 +317,7 @@ func TestRemove(t *testing.T) {
 
 // A node that takes leases to last for another time than the leader does stops.
 func TestLeaseTTL(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		for _, ttl := range []time.Duration{2 * time.Second, 10 * time.Second} {
@@ -340,7 +340,7 @@ func TestLeaseTTL(t *testing.T) {
 // A node that is removed while it is cut off, or down, or had no vote, learns
 // of it when it can.
 func TestRemovedUnaware(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		n4, n5 := w.node("n4"), w.node("n5")
@@ -373,7 +373,7 @@ func TestRemovedUnaware(t *testing.T) {
 
 // A removal must leave a majority that answers.
 func TestRemoveKeepsMajority(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		leader := w.leader(nodes...)
@@ -392,7 +392,7 @@ func TestRemoveKeepsMajority(t *testing.T) {
 		require.NoError(t, leader.m().Remove(t.Context(), others[0].m().Identity()))
 		proposeAt(t, others[1], "goes-on")
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		n1 := w.node("n1", bootstrap)
 		w.startAll(n1)
@@ -405,7 +405,7 @@ func TestRemoveKeepsMajority(t *testing.T) {
 // Nodes that were not heard of for long are removed, as long as a majority
 // stays; and what was removed can't come back.
 func TestRemoveDead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		dead := func(c *Config) { c.Autopilot.RemoveDeadAfter = 10 * time.Minute }
 		nodes := w.form(3, dead)
@@ -443,7 +443,7 @@ func TestRemoveDead(t *testing.T) {
 		w.startAll(others[1])
 		proposeAt(t, others[1], "goes-on")
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3, func(c *Config) { c.Autopilot.RemoveDeadAfter = -1 })
 		leader := w.leader(nodes...)
@@ -461,7 +461,7 @@ func TestRemoveDead(t *testing.T) {
 // A node whose directory was wiped comes back under its name as another member,
 // in place of the one that it was.
 func TestWiped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		leader := w.leader(nodes...)
@@ -490,7 +490,7 @@ func TestWiped(t *testing.T) {
 // A second node under the name of one that is alive is refused, and says what
 // to do.
 func TestNameTaken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		twin := w.node("n2")
@@ -508,7 +508,7 @@ func TestNameTaken(t *testing.T) {
 }
 
 func TestTransferLeader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		n4 := w.node("n4")
@@ -534,7 +534,7 @@ func TestTransferLeader(t *testing.T) {
 
 // A snapshot holds all that was committed before it was asked for, wherever.
 func TestMemberSnapshot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		for i, n := range nodes {

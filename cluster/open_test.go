@@ -8,13 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // open opens a member that the test closes at its end.
@@ -152,7 +152,7 @@ func TestOpenCanceled(t *testing.T) {
 }
 
 func TestInMemory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBucket()
 		m, err := Open(t.Context(), Config{Bucket: b, Name: "mem"})
 		require.NoError(t, err)

@@ -3,13 +3,13 @@ package cluster
 import (
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // layout says how many logs each node has, and makes them.
@@ -158,7 +158,7 @@ func TestPlanZones(t *testing.T) {
 // Moves asks for as many as it may, does not ask twice for a log, stops when all
 // is balanced, and starts again with a new node or a drain.
 func TestMoves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x := g.others(lead)[0]

@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 func TestChoose(t *testing.T) {
@@ -50,7 +50,7 @@ func TestChoose(t *testing.T) {
 // Place spreads logs evenly, also those that nobody has attached yet, tells all
 // who ask the same, and avoids nodes that are dead, drain, or have a wrong clock.
 func TestPlace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		lead := g.leader()
 		x, y := g.others(lead)[0], g.others(lead)[1]
@@ -131,7 +131,7 @@ func TestPlace(t *testing.T) {
 // A new leader that is asked at once waits for the others' renewals, rather than
 // giving all to itself, but not for the dead.
 func TestPlaceAtNewLeader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := newCrew(t, 3)
 		old := g.leader()
 		var ids []fragment.LogID

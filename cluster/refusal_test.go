@@ -7,20 +7,20 @@ import (
 	"iter"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 func alone(c *Config) { c.Join = nil }
 
 // A cluster is made once: whoever is new and comes later joins, or is refused.
 func TestSecondBootstrap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		n1 := w.node("n1", bootstrap)
 		w.startAll(n1)
@@ -62,7 +62,7 @@ func TestSecondBootstrap(t *testing.T) {
 
 // A group of one without a network on the bucket of a cluster.
 func TestBootstrapAloneOnCluster(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		w.form(3)
 		e := refuse[*OtherClusterError](t, Config{Bucket: w.bucket})
@@ -73,7 +73,7 @@ func TestBootstrapAloneOnCluster(t *testing.T) {
 // A node that was to join others must not make a cluster by itself later, not
 // even the one whose id it took over; nor must one of several founders.
 func TestJoinerNeverFounds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		n1 := w.node("n1", bootstrap)
 		w.startAll(n1)
@@ -107,7 +107,7 @@ func TestJoinerNeverFounds(t *testing.T) {
 		n2.config.Bucket = w.bucket
 		w.startAll(n2)
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		n1 := w.node("n1", expect(2))
 		n2 := w.node("n2", expect(2))
@@ -138,7 +138,7 @@ func TestJoinerNeverFounds(t *testing.T) {
 // A node of one cluster on the bucket of another, and one that is told to join
 // another cluster.
 func TestWrongCluster(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		n1 := w.node("n1", bootstrap)
 		w.startAll(n1)
@@ -170,7 +170,7 @@ func TestWrongCluster(t *testing.T) {
 
 // A copy of a data directory, of a member, must not start.
 func TestCopiedMember(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		// The same identity and boot as n3's before its next start.
@@ -190,7 +190,7 @@ func TestCopiedMember(t *testing.T) {
 
 // Each node has a bucket of its own: the nodes find out before they form.
 func TestUnsharedBucketForming(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
@@ -221,7 +221,7 @@ func TestUnsharedBucketForming(t *testing.T) {
 // A node that joins with a bucket of its own: an empty one, and one that was
 // copied and so looks right.
 func TestUnsharedBucketJoining(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		n1 := w.node("n1", bootstrap)
 		w.startAll(n1)
@@ -245,7 +245,7 @@ func TestUnsharedBucketJoining(t *testing.T) {
 
 // Two new nodes with one name don't make a cluster.
 func TestSameNameForming(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		errs := make(chan error, 3)
 		for _, name := range []string{"n1", "n2", "n2"} {
@@ -267,7 +267,7 @@ func TestSameNameForming(t *testing.T) {
 
 // Nodes that expect different numbers wait, and nothing is made.
 func TestExpectDiffers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
@@ -300,7 +300,7 @@ func (b *grantingBucket) List(ctx context.Context, prefix, after string) iter.Se
 // A chain that another member opens while this one starts is no sign of
 // metadata that was rolled back; one that nobody was granted is.
 func TestEpochsWhileStarting(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		nodes[2].close()
@@ -321,7 +321,7 @@ func TestEpochsWhileStarting(t *testing.T) {
 }
 
 func TestServeJoinRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(3)
 		leader := w.leader(nodes...)

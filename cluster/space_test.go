@@ -5,11 +5,12 @@ import (
 	"os"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // disk is what a node is told of the room on its disk.
@@ -63,7 +64,7 @@ func townOnDisks(t *testing.T) (*town, []*townNode, map[*townNode]*disk) {
 // A leader whose disk is nearly full hands leadership over and gets no logs, until
 // there is room; the group never has nobody to lead it.
 func TestSpaceLeader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, nodes, disks := townOnDisks(t)
 		for range 3 {
 			old := w.leader(nodes...)
@@ -104,7 +105,7 @@ func TestSpaceLeader(t *testing.T) {
 
 // If no other node has room either, the leader leads on.
 func TestSpaceNowhere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, nodes, disks := townOnDisks(t)
 		leader := w.leader(nodes...)
 		for _, n := range nodes {
@@ -125,7 +126,7 @@ func TestSpaceNowhere(t *testing.T) {
 
 // A disk that does not say how much room there is changes nothing.
 func TestSpaceUnknown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		d := newDisk()
 		n := w.node("n1", bootstrap, d.config)

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // loopback puts a node on real sockets.
@@ -219,7 +219,7 @@ func TestRaftPort(t *testing.T) {
 
 // Who says nothing is let go after a while.
 func TestSilentConnection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		n := w.node("n1", bootstrap)
 		w.startAll(n)
@@ -236,7 +236,7 @@ func TestSilentConnection(t *testing.T) {
 // A member that dials knows who answers: neither another node, nor a stranger,
 // nor a stranger's word that it was removed counts.
 func TestDialImpostor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		nodes := w.form(2)
 		m := nodes[0].m()
@@ -298,7 +298,7 @@ func TestDialImpostor(t *testing.T) {
 
 // A bucket that can't be asked admits nobody new, and shuts nobody out.
 func TestDoormanWithoutBucket(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		b := &nodeBucket{fakeBucket: w.bucket}
 		var nodes []*townNode

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // freezers puts a freezer under each node's raft log.
@@ -29,7 +29,7 @@ func freezers(nodes map[*townNode]*freezer) func(*townNode) {
 // A leader whose disk freezes gives leadership up, though its heartbeats would
 // go on for ever; once the disk works again it follows.
 func TestWatchdogFrozenDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		disks := map[*townNode]*freezer{}
 		var nodes []*townNode
@@ -128,7 +128,7 @@ func holdState(m *Member) (release func()) {
 
 // Alone, a leader has nobody to give leadership to, and goes on afterwards.
 func TestWatchdogAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		disks := map[*townNode]*freezer{}
 		n := w.node("n1", bootstrap)
@@ -151,7 +151,7 @@ func TestWatchdogAlone(t *testing.T) {
 // A leader whose disk is full fails, as any member does, and the others go on at
 // once: before anybody has closed it.
 func TestWatchdogFullDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
 		fails := map[*townNode]failingLogs{}
 		var nodes []*townNode

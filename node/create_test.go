@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +13,7 @@ import (
 	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/testcluster"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // trouble is what happens to one create of a run.
@@ -62,7 +62,7 @@ func TestEveryCreate(t *testing.T) {
 			k, idle := 1+int(s)%step, 0
 			for ; idle < 3; k += step { // how many creates there are, varies
 				r := &createRun{how: how, k: k, seed: s}
-				synctest.Test(t, r.run)
+				bubble.Test(t, r.run)
 				if t.Failed() {
 					t.Fatalf("create %d of seed %d: %s", k, s, r.struck)
 				}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +16,7 @@ import (
 	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/node"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -113,7 +113,7 @@ func TestHTTPBounds(t *testing.T) {
 // TestReady: what keeps a node from appending or reading is named, and when it
 // is over, the node is ready again.
 func TestReady(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, _ := newWorld(t)
 		p := start(t, w)
 		require.NoError(t, p.Node.Ready(t.Context()))

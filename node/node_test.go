@@ -18,6 +18,7 @@ import (
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/node"
 	"github.com/wpd-io/wpd/testcluster"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -98,7 +99,7 @@ func TestTwoNodesOnOneBucket(t *testing.T) {
 // holds and no more. Then appenders wait; one whose ctx ends is told so, and
 // when the store answers again, all is stored once.
 func TestBackPressure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, _ := newWorld(t)
 		p := start(t, w)
 		log := create(t, p, "a")
@@ -176,7 +177,7 @@ func heap() int64 {
 func TestSealedBySomebodyElse(t *testing.T) {
 	s := seed(t)
 	for ahead := range uint64(5) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w, mem := newWorld(t)
 			p := start(t, w)
 			l := testcluster.NewLedger(s, nil)
@@ -379,7 +380,7 @@ func TestNamedProducersMax(t *testing.T) {
 // memory: dozens of cuts by age, and no append ever waits for one, though
 // writing an index takes the store half a minute.
 func TestCutsWithoutPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		mem := blobtest.NewMem()
 		w := &testcluster.World{Raw: mem}
 		w.Options.RequestTimeout = time.Minute

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/blobstore/blobtest"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -303,7 +304,7 @@ func TestRecreatedLog(t *testing.T) {
 // that passes, never data loss; also where several logs share a fragment, so
 // that it is read whole.
 func TestUnavailableIsNotLoss(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, _ := newWorld(t)
 		p := start(t, w)
 		names := []string{"a", "b", "c"}
@@ -350,7 +351,7 @@ func TestUnavailableIsNotLoss(t *testing.T) {
 // TestCloseUnderReaders: a node is closed while readers read, with nothing in
 // its cache: they end, with what they read and an error, and nothing else.
 func TestCloseUnderReaders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, _ := newWorld(t)
 		w.Config.Log.CacheBytes = -1
 		p := start(t, w)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"math/rand/v2"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/testcluster"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // TestPowerLoss stops the file system under the bucket at every write, sync,
@@ -33,7 +33,7 @@ func TestPowerLoss(t *testing.T) {
 	k := 1 + int(s)%step
 	for idle := 0; idle < 3; k += step {
 		r := &powerRun{k: k, seed: s}
-		synctest.Test(t, r.run)
+		bubble.Test(t, r.run)
 		if t.Failed() {
 			t.Fatalf("operation %d of seed %d", k, s)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/testcluster"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -51,7 +52,7 @@ func inScene(t *testing.T, f func(s *scene)) {
 
 func inSceneOf(t *testing.T, backend string, f func(s *scene)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, mem := newWorld(t)
 		w.Config.Log.CutFragments = 1 << 20
 		s := &scene{T: t, w: w, mem: mem, remote: backend == "remote"}

@@ -18,6 +18,7 @@ import (
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/node"
 	"github.com/wpd-io/wpd/testcluster"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 var cutsFlag = flag.Int("cuts", 200, "how many connections TestCuts cuts, in each of its two runs")
@@ -30,7 +31,7 @@ func TestCuts(t *testing.T) {
 	for _, follow := range []bool{false, true} { // with it, few bytes that come back are answers
 		t.Run(fmt.Sprint("follow=", follow), func(t *testing.T) {
 			s := seed(t)
-			synctest.Test(t, func(t *testing.T) { runCuts(t, s, follow) })
+			bubble.Test(t, func(t *testing.T) { runCuts(t, s, follow) })
 		})
 	}
 }
@@ -90,7 +91,7 @@ func latency(s uint64) func(context.Context, blobtest.Op) error {
 // followers go on by themselves; nothing is lost, or there twice.
 func TestRestarts(t *testing.T) {
 	s := seed(t)
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(s, 3))
 		w, _ := newWorld(t)
 		w.Network = &testcluster.Network{}
@@ -198,7 +199,7 @@ func follow(t *testing.T, c *wpd.Client, name string) func(to wpd.LSN) int {
 // has nothing of it; what was in flight is uncertain. When the right one is
 // back, all goes on.
 func TestAnotherCluster(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		right, _ := newWorld(t)
 		right.Network = &testcluster.Network{}
 		wrong, _ := newWorld(t)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // commits collects cuts.
@@ -79,7 +80,7 @@ func TestCutThresholds(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s, made := newStore(), &commits{}
 				c.opts.Commit, c.opts.FlushInterval = made.commit, time.Hour
 				w := create(t, s, c.opts)
@@ -105,7 +106,7 @@ func TestCutThresholds(t *testing.T) {
 // A commit fails, or its outcome is unknown: the same cut is committed again,
 // also where who asked for it has given up meanwhile.
 func TestCutIsRepeatedAsItIs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		made := &commits{fail: func(n int) error {
 			if n < 5 {
@@ -133,7 +134,7 @@ func TestCutIsRepeatedAsItIs(t *testing.T) {
 // Nothing is cut once the chain is over, and a cut that waits to be tried
 // again does not hold Close up.
 func TestNoCutAfterTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		made := &commits{fail: func(int) error { return errors.New("is being sealed") }}
 		w := create(t, s, Options{Commit: made.commit, CutFragments: 2})
@@ -218,7 +219,7 @@ func TestRowsDuringCuts(t *testing.T) {
 // An anonymous producer is forgotten once its log has gone on without it for
 // ten minutes; named ones are not, and no id is forgotten twice.
 func TestProducersExpireAtCuts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s, made := newStore(), &commits{}
 		w := create(t, s, Options{Commit: made.commit})
 		add := func(p fragment.ProducerID, seq uint64, from fragment.LSN) {

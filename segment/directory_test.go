@@ -2,12 +2,12 @@ package segment
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // appendRounds makes n fragments of some logs each, the i-th of those that
@@ -29,7 +29,7 @@ func threeLogs(i int) []fragment.LogID {
 // Each directory repeats the ends of its predecessor, and every 64th sums up
 // what the 64 say one by one.
 func TestDirectoriesTellOfEachOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // so that batches of a round are in one fragment
+	bubble.Test(t, func(t *testing.T) { // so that batches of a round are in one fragment
 		s := newStore()
 		w := create(t, s, Options{})
 		a := newAppender(t, w)
@@ -73,7 +73,7 @@ func TestDirectoriesTellOfEachOther(t *testing.T) {
 // What is noted goes into the next fragment: a log's attachment, and producers
 // with what they stored before, together with what this fragment adds.
 func TestNotes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{})
 		old := makeBatch(1, 5, 1, 1, 3, 10)
@@ -130,7 +130,7 @@ func TestNotes(t *testing.T) {
 // A fragment holds one slice of a log: a log that comes back under another
 // attachment begins a new fragment.
 func TestAttachmentsDoNotShareFragments(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{})
 		n, err := w.Note(nil, fragment.LogState{Log: 1, Attachment: 1, End: 4})
@@ -152,7 +152,7 @@ func TestAttachmentsDoNotShareFragments(t *testing.T) {
 // Where very many logs are written at once, a sum would not fit beside a full
 // fragment: it is left out, and every object stays within its limit.
 func TestSumThatIsTooLarge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{FlushInterval: time.Hour})
 		a := newAppender(t, w)

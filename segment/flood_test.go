@@ -2,13 +2,13 @@ package segment
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // fragmentsOf are the sizes of a chain's fragments, in bytes.
@@ -47,7 +47,7 @@ func TestFlood(t *testing.T) {
 		{"300 MB/s, and nothing more is ready", 16 << 10, 50 * time.Microsecond, 0, 2000, 1, 0, 2000, 10 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s := newStore()
 				s.Add(blobtest.Fault{Kind: blobtest.Create, Delay: 3 * time.Millisecond})
 				w := create(t, s, Options{BufferBytes: 1 << 30})
@@ -94,7 +94,7 @@ func TestFlood(t *testing.T) {
 func TestFloodThatStops(t *testing.T) {
 	took := map[bool]time.Duration{}
 	for _, hopeful := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			s := newStore()
 			s.Add(blobtest.Fault{Kind: blobtest.Create, Delay: 3 * time.Millisecond})
 			w := create(t, s, Options{BufferBytes: 1 << 30})

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // record returns the frames of a feed that tells of a cut, and of fragments
@@ -173,7 +173,7 @@ func TestFeedClock(t *testing.T) {
 // TestAgeOfAFeed: a follower that gets nothing any more says for how long; a feed
 // that was held up on its way does not look fresh.
 func TestAgeOfAFeed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := create(t, newStore(), Options{})
 		f := newWatcher(testChain, nil)
 		f.Begin(time.Now())

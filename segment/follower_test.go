@@ -13,6 +13,7 @@ import (
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // watcher is a follower, and what it told.
@@ -108,7 +109,7 @@ func requireFollows(t testing.TB, s *store, w *Writer, f *watcher) {
 func TestFollowersShowWhatTheWriterDoes(t *testing.T) {
 	r, _ := newRand(t)
 	for range 20 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			s, made := newStore(), &commits{}
 			made.fail = func(n int) error {
 				if n%3 == 1 {
@@ -197,7 +198,7 @@ func TestFollowersShowWhatTheWriterDoes(t *testing.T) {
 // TestIdleFeed: a feed without news is a message every ten seconds, and asks
 // nothing of the store.
 func TestIdleFeed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{})
 		a := newAppender(t, w)
@@ -235,7 +236,7 @@ func TestIdleFeed(t *testing.T) {
 // TestSlowFeed: a reader that does not keep up costs a bounded number of bytes,
 // hears that it is too slow, and can begin again; nobody else waits for it.
 func TestSlowFeed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{})
 		a := newAppender(t, w)
@@ -311,7 +312,7 @@ func manyProducers(log fragment.LogID) fragment.LogState {
 // TestLargeFeed: what is larger than a frame comes in several: the producers of
 // a log that is there already, and a fragment that notes as many.
 func TestLargeFeed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{})
 		note := func(log fragment.LogID) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // requireWalked checks that a follower shows all that was sent of a chain.
@@ -39,7 +40,7 @@ func requireWalked(t testing.TB, b *built, f *watcher) {
 func TestWalk(t *testing.T) {
 	for _, n := range []int{0, 1, 5, 63, 64, 65, 300, 1000} {
 		for _, cut := range []uint64{0, 50} {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := build(t, n, Options{CutFragments: cut}, threeLogs)
 				f := newWatcher(testChain, b.cuts)
 				_, _, known := f.Current()
@@ -144,7 +145,7 @@ func whole20(b *built) map[fragment.LogID]int {
 // TestWalkErrors: a store that does not answer fails a walk, which keeps what it
 // had; and one walk waits for another, as long as its caller lets it.
 func TestWalkErrors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := build(t, 12, Options{}, threeLogs)
 		f := newWatcher(testChain, nil)
 		rule := b.Add(blobtest.Fault{Kind: blobtest.Read, Before: errors.New("503")})
@@ -173,7 +174,7 @@ func TestWalkErrors(t *testing.T) {
 func TestWalkAndFeedAtOnce(t *testing.T) {
 	r, _ := newRand(t)
 	for range 10 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			s, made := newStore(), &commits{}
 			s.Add(blobtest.Fault{Kind: blobtest.Create, Prefix: fragment.ChainPrefix(testChain.Epoch), Delay: time.Millisecond})
 			w := create(t, s, Options{Commit: made.commit, CutFragments: 30, FragmentBytes: 1 << 10})

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // merge is a commit of merged cuts, by the rule of the metadata.
@@ -92,7 +92,7 @@ func TestMergeCuts(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s, made := newStore(), &commits{}
 				w := create(t, s, Options{Commit: made.commit, Merge: made.merge, CutFragments: 1, MergeBytes: c.bytes})
 				a := newAppender(t, w)
@@ -158,7 +158,7 @@ func requireReads(t testing.TB, s *store, a *appender, v View) {
 // TestMergeIsRepeated: a merge whose outcome is not known is made again as it is,
 // and one of an index that is damaged makes it whole.
 func TestMergeIsRepeated(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		made := &commits{failMerge: func(n int) error {
 			if n < 3 {

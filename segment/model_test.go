@@ -8,13 +8,13 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // TestRandomWorlds lets several logs be written through a writer on a store
@@ -33,7 +33,7 @@ func TestRandomWorlds(t *testing.T) {
 	}
 	for range worlds {
 		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { newModel(t, seed).run() })
+			bubble.Test(t, func(t *testing.T) { newModel(t, seed).run() })
 		})
 		if !ok {
 			t.Fatalf("again with: -run TestRandomWorlds -seed=%d", seed)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 func sealObject(n uint64, kind fragment.Kind, c Chain) []byte {
@@ -27,7 +28,7 @@ func sealObject(n uint64, kind fragment.Kind, c Chain) []byte {
 // the writer has to.
 func TestLostRepliesAndRetries(t *testing.T) {
 	for _, own := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			s := newStore()
 			s.own = own
 			w := create(t, s, Options{})
@@ -78,7 +79,7 @@ func TestWhatStandsInPlace(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s := newStore()
 				var over []error
 				w := create(t, s, Options{FragmentBytes: 1 << 10, Over: func(err error) { over = append(over, err) }})
@@ -131,7 +132,7 @@ func TestWhatStandsInPlace(t *testing.T) {
 // A store that can't say what stands in a fragment's place says nothing about
 // intruders: the writer asks again.
 func TestUnreadablePlaceIsNoIntruder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		s.own = false
 		w := create(t, s, Options{Over: func(err error) { t.Error(err) }})
@@ -145,7 +146,7 @@ func TestUnreadablePlaceIsNoIntruder(t *testing.T) {
 }
 
 func TestAfter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{})
 		rule := s.Add(blobtest.Fault{Kind: blobtest.Create, Delay: time.Second})
@@ -184,7 +185,7 @@ func TestAfter(t *testing.T) {
 // Close with a store that hangs ends with its ctx; what waited is unknown, and
 // is told so; a second Close has nothing to do, and so has a concurrent one.
 func TestCloseGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{FragmentBytes: 1 << 10, Over: func(error) { t.Error("Over on Close") }})
 		rule := s.Add(blobtest.Fault{Kind: blobtest.Create, Late: true})
@@ -214,7 +215,7 @@ func TestCloseGivesUp(t *testing.T) {
 // Who appends while the writer is closed is settled, and Close keeps to its
 // ctx also where only those are in flight, or a cut is.
 func TestCloseWithStragglers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{CutFragments: 1, Commit: func(ctx context.Context, _ Cut) error { <-ctx.Done(); return ctx.Err() }})
 		a := newAppender(t, w)
@@ -253,7 +254,7 @@ func TestCloseWithStragglers(t *testing.T) {
 
 // A chain that is over gives no room, and who waits for some is told.
 func TestReserveEndsWithTheChain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{})
 		s.mem.Put(chainKey(2), sealObject(2, fragment.KindSeal, testChain))

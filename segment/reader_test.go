@@ -6,13 +6,13 @@ import (
 	"io/fs"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 func stayOf(log fragment.LogID) Stay {
@@ -98,7 +98,7 @@ func TestReadWithoutIndex(t *testing.T) {
 func TestColdFragmentIsReadOnce(t *testing.T) {
 	for name, logs := range map[string]int{"one log": 1, "many logs": 1000} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := build(t, 1, Options{}, func(int) []fragment.LogID {
 					var all []fragment.LogID
 					for i := range logs {
@@ -134,7 +134,7 @@ func TestColdFragmentIsReadOnce(t *testing.T) {
 
 // A reader that gives up leaves the read to the others, and Close waits for it.
 func TestReaderGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := build(t, 5, Options{}, threeLogs)
 		v := b.sealed()
 		r := NewReader(b.store, nil)

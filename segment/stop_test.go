@@ -12,12 +12,13 @@ import (
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // A writer that is stopped starts nothing more. What is in flight is settled by
 // what comes of it, and only behind that what never was.
 func TestStop(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		var over atomic.Int64
 		w := create(t, s, Options{FragmentBytes: 1 << 10, Over: func(err error) {
@@ -65,7 +66,7 @@ func TestStop(t *testing.T) {
 // acknowledged, in order, and told as durable; the rest is not.
 func TestSealedAt(t *testing.T) {
 	for _, stopped := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			s := newStore()
 			var durable []uint64
 			w := create(t, s, Options{FragmentBytes: 1 << 10, Durable: func(f *fragment.Frozen) { durable = append(durable, f.Head.N) }})
@@ -116,7 +117,7 @@ func TestSealedAt(t *testing.T) {
 // An intruder in a fragment's place is no seal, wherever the committed one
 // stands.
 func TestSealedAtBehindAnIntruder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{})
 		s.mem.Put(chainKey(1), []byte("rubbish"))
@@ -132,7 +133,7 @@ func TestSealedAtBehindAnIntruder(t *testing.T) {
 // A writer whose lease has lapsed finds the seal in the bucket, if something
 // waits for it.
 func TestLook(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		var lapsed atomic.Bool
 		over := make(chan error, 1)

@@ -3,13 +3,13 @@ package segment
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // naive reads all directories one by one, and knows no sums.
@@ -87,12 +87,12 @@ func TestSealIsQuick(t *testing.T) {
 	var mem *blobtest.Mem
 	var want *fragment.Index
 	var b *built
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b = build(t, 4096, Options{}, threeLogs)
 		mem, want = b.mem, naive(t, b.store, 1, 4097, nil)
 	})
 	for _, n := range []uint64{4096, 4095, 4000, 2049, 2048, 1000, 65} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			s := onMem(mem.Clone())
 			for m := n + 1; m <= 4096; m++ {
 				s.mem.Lose(chainKey(m))

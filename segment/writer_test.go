@@ -16,6 +16,7 @@ import (
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // gates hold each create of a fragment until it is let through.
@@ -84,7 +85,7 @@ func (g *gates) held() []uint64 {
 // segment while an earlier fragment of the chain is still in flight.
 func TestAcksWaitForAllBefore(t *testing.T) {
 	r, _ := newRand(t)
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{FragmentBytes: 1 << 10})
 		g := hold(s)
@@ -126,7 +127,7 @@ func TestAcksWaitForAllBefore(t *testing.T) {
 }
 
 func TestIdleWriterFlushesAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		s.Add(blobtest.Fault{Kind: blobtest.Create, Delay: 10 * time.Millisecond})
 		w := create(t, s, Options{})
@@ -146,7 +147,7 @@ func TestIdleWriterFlushesAtOnce(t *testing.T) {
 func TestManyLogsShareFragments(t *testing.T) {
 	for name, pause := range map[string]time.Duration{"at once": 0, "within 50 ms": 50 * time.Microsecond} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s := newStore()
 				w := create(t, s, Options{})
 				s.Add(blobtest.Fault{Kind: blobtest.Create, Delay: 100 * time.Millisecond})
@@ -172,7 +173,7 @@ func TestManyLogsShareFragments(t *testing.T) {
 }
 
 func TestBusyWriterFillsFragments(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{FragmentBytes: 64 << 10})
 		s.Add(blobtest.Fault{Kind: blobtest.Create, Delay: 100 * time.Millisecond})
@@ -189,7 +190,7 @@ func TestBusyWriterFillsFragments(t *testing.T) {
 }
 
 func TestFlushInterval(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{FlushInterval: time.Second, FragmentBytes: 64 << 10})
 		a := newAppender(t, w)
@@ -213,7 +214,7 @@ func TestFlushInterval(t *testing.T) {
 
 // Reserve blocks at BufferBytes, acks let it go on, and so does ctx.
 func TestBackPressure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{FragmentBytes: 1 << 20})
 		rule := s.Add(blobtest.Fault{Kind: blobtest.Create, Hang: true})
@@ -248,7 +249,7 @@ func TestBackPressure(t *testing.T) {
 // is in flight lands and is acknowledged. Wake starts what waited, as one
 // fragment.
 func TestLapsedLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		var lapsed atomic.Bool
 		w := create(t, s, Options{Lease: func() bool { return !lapsed.Load() }})
@@ -294,7 +295,7 @@ func TestLapsedLease(t *testing.T) {
 // Writers that share their room wait for one another's bytes, and an end of one
 // of them gives back only what it had.
 func TestSharedRoom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		const most = 4 << 20
 		room := semaphore.NewWeighted(most)

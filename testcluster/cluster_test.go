@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // TestRun: what Fatalf, a panic or a cleanup complains of is told, with what was
@@ -85,14 +85,14 @@ func TestClusterOfOne(t *testing.T) {
 		require.NoError(t, <-done)
 		c.Stop(0)
 	}
-	t.Run("bubble", func(t *testing.T) { synctest.Test(t, drive) })
+	t.Run("bubble", func(t *testing.T) { bubble.Test(t, drive) })
 	t.Run("real time", drive)
 }
 
 // TestAuditIsHardToPlease: a run that shows nothing does not pass, and neither
 // does one with a fault that did nothing.
 func TestAuditIsHardToPlease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := New(t, 1)
 		l := NewLedger(1, nil)
 		refused := func(want string, expect Expect) {
@@ -132,7 +132,7 @@ func TestClusterSaysWhatCantBeDone(t *testing.T) {
 		},
 	} {
 		t.Run(want, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				err := Run("it", func(t TB) { f(New(t, 1)) })
 				require.ErrorContains(t, err, "it: testcluster: "+want)
 				require.ErrorContains(t, err, "the nodes of it, seed 1, at last:\n")
@@ -145,7 +145,7 @@ func TestClusterSaysWhatCantBeDone(t *testing.T) {
 // TestAuditCatches: a fragment that the store has lost is missed through a node
 // that has not seen it before, and from the bucket alone.
 func TestAuditCatches(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		mem := blobtest.NewMem()
 		c := New(t, 3, WithStore(mem))
 		l := NewLedger(1, nil)

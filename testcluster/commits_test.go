@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +13,7 @@ import (
 	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/node"
 	"github.com/wpd-io/wpd/rpc/client"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -55,7 +55,7 @@ func (m meters) family(t TB, i int, name string) []*dto.Metric {
 // one command with ten thousand appends.
 func TestCommits(t *testing.T) {
 	const commits, appends, creates = "wpd_cluster_commits_total", "wpd_wal_appended_entries_total", "wpd_segment_creates_total"
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := newMeters(3)
 		c := New(t, 3, WithConfig(func(i int, conf *node.Config) {
 			m.config(i, conf)
@@ -130,7 +130,7 @@ func TestCommits(t *testing.T) {
 // node's log may be, also while it hears of nobody, and refuses what is older than
 // was asked for.
 func TestTailAge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := New(t, 3)
 		log, err := c.Client().Create(t.Context(), "a", wpd.LogConfig{})
 		require.NoError(t, err)

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +16,7 @@ import (
 	"github.com/wpd-io/wpd/blobstore"
 	"github.com/wpd-io/wpd/cluster"
 	"github.com/wpd-io/wpd/node"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/offline"
 )
 
@@ -31,7 +31,7 @@ type wreck struct {
 // is audited, and the bucket verified.
 func inWreck(t *testing.T, expect map[string]int, script func(w *wreck)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &wreck{weather: &weather{
 			T: t, Cluster: New(t, 3, WithSeed(*seedFlag), WithConfig(smallChains), WithLinks(slowPeers, slowStore)),
 			ledger: NewLedger(*seedFlag, nil),

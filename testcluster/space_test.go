@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/node"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 // leastFree is what nodes on narrow disks want to be free, in bytes.
@@ -30,7 +30,7 @@ type narrow struct {
 }
 
 func inNarrow(t *testing.T, nodes int, f func(x *narrow)) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		x := &narrow{T: t, meters: newMeters(nodes), free: make([]atomic.Uint64, nodes), next: 1}
 		for i := range nodes {
 			x.free[i].Store(2 * leastFree)

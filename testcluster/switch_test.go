@@ -22,6 +22,8 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 func newTestSwitch() *Switch { return NewSwitch(rand.New(rand.NewPCG(1, 2))) }
@@ -141,7 +143,7 @@ func expectRead(t *testing.T, c net.Conn, want string) {
 
 // TestSwitchStalls: what is cut is silent, loses nothing, and goes on.
 func TestSwitchStalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newTestSwitch()
 		c, d := pair(t, s, "a", "b")
 		write(t, c, "1") // has arrived, though nobody has read it yet
@@ -177,7 +179,7 @@ func TestSwitchStalls(t *testing.T) {
 
 // TestSwitchStallsOneWay: the other way stays open for a window's worth.
 func TestSwitchStallsOneWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newTestSwitch()
 		c, d := pair(t, s, "a", "b")
 		s.Cut(Stalled, "a", "b")
@@ -214,7 +216,7 @@ func TestSwitchStallsOneWay(t *testing.T) {
 }
 
 func TestSwitchBreaks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newTestSwitch()
 		c, d := pair(t, s, "a", "b")
 		e, f := pair(t, s, "b", "a")
@@ -251,7 +253,7 @@ func TestSwitchBreaks(t *testing.T) {
 // TestSwitchPauses: a paused host is silent, takes connections that it does not
 // answer, and goes on with all that waited.
 func TestSwitchPauses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newTestSwitch()
 		c, d := pair(t, s, "a", "b")
 		l, err := s.Host("b").Listen("b:1")
@@ -307,7 +309,7 @@ func TestSwitchPauses(t *testing.T) {
 // TestSwitchUnplugs: what a host sent arrives, then its connections break; the
 // next life has nothing of the last.
 func TestSwitchUnplugs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newTestSwitch()
 		s.Normal("", "", Link{Delay: 10 * time.Millisecond})
 		c, d := pair(t, s, "a", "b")
@@ -364,7 +366,7 @@ func TestSwitchUnplugs(t *testing.T) {
 // TestSwitchDelays: a connection keeps its order whatever the jitter is; a
 // deadline that passes first is honoured.
 func TestSwitchDelays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newTestSwitch()
 		start := time.Now()
 		s.Normal("", "", Link{Delay: 100 * time.Millisecond})
@@ -396,7 +398,7 @@ func TestSwitchDelays(t *testing.T) {
 
 // TestSwitchPackets counts what comes of 10,000 packets.
 func TestSwitchPackets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newTestSwitch()
 		s.Set("a", "b", Link{Delay: time.Millisecond, Drop: 0.1, Duplicate: 0.1, Reorder: 0.1})
 		p, err := s.Host("a").ListenPacket("a:1")
@@ -458,7 +460,7 @@ func TestSwitchPackets(t *testing.T) {
 // TestSwitchLosesNothing sends at random over links that stall, slow down and
 // heal at random, and holds what arrives against what was sent.
 func TestSwitchLosesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(3, 4))
 		s := newTestSwitch()
 		s.Normal("", "", Link{Delay: time.Millisecond, Jitter: 4 * time.Millisecond}) // so that time passes
@@ -541,7 +543,7 @@ func TestSwitchLosesNothing(t *testing.T) {
 // bubble: a stalled connection is given up by its keepalive, a broken one at
 // once, and calls go on when it heals.
 func TestSwitchCarriesGRPC(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newTestSwitch()
 		s.Normal("", "", Link{Delay: time.Millisecond, Jitter: time.Millisecond})
 		l, err := s.Host("b").Listen("b:1")

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +16,7 @@ import (
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/cluster"
 	"github.com/wpd-io/wpd/node"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal"
 )
 
@@ -55,7 +55,7 @@ type weather struct {
 // of it before the script and part behind it, and everything is audited.
 func inWeather(t *testing.T, expect map[string]int, script func(w *weather)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &weather{
 			T: t, Cluster: New(t, 3, WithSeed(*seedFlag), WithConfig(smallChains), WithLinks(slowPeers, slowStore)),

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +13,7 @@ import (
 	"github.com/wpd-io/wpd/fsm"
 	"github.com/wpd-io/wpd/node"
 	"github.com/wpd-io/wpd/rpc/client"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal"
 )
 
@@ -55,7 +55,7 @@ type year struct {
 // merged; and every entry that is left is where it was, through every node and
 // through one that has just come.
 func TestYear(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		y := &year{T: t, Cluster: New(t, 3, WithConfig(func(_ int, c *node.Config) {
 			c.Log = wal.Config{CutFragments: 1, FlushInterval: 50 * time.Millisecond}
 		}))}

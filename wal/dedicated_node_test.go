@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +14,7 @@ import (
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/node"
 	"github.com/wpd-io/wpd/testcluster"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal"
 )
 
@@ -24,7 +24,7 @@ import (
 func TestDedicatedThroughNode(t *testing.T) {
 	s := seed(t)
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(s, 0))
 		w := &testcluster.World{
 			Raw: blobtest.NewMem(), Dir: filepath.Join(dir, "node"),

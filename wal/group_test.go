@@ -20,6 +20,7 @@ import (
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
 	"github.com/wpd-io/wpd/testcluster"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal"
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -52,7 +53,7 @@ type member struct {
 // inGroup runs f in a bubble, with a group of some nodes.
 func inGroup(t *testing.T, f func(g *group), names ...string) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := &group{
 			TB: t, mem: blobtest.NewMem(), meta: &metadata{views: make(map[*view]struct{})}, cluster: fragment.ClusterID{7},
 			boots: make(map[string]uint64), nodes: make(map[string]*member), out: &output{},

@@ -17,6 +17,7 @@ import (
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/node"
 	"github.com/wpd-io/wpd/testcluster"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal"
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -37,7 +38,7 @@ func start(t *testing.T, c wal.Config) *testcluster.Proc {
 func TestPrefetchTogether(t *testing.T) {
 	for _, most := range []int64{1 << 20, 1 << 40} {
 		t.Run(fmt.Sprint(most), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				p := start(t, wal.Config{FragmentBytes: 64 << 10, CacheBytes: -1, PrefetchNodeBytes: most})
 				logs := p.Node.Logs()
 				log, err := p.Client().Create(t.Context(), "a", wpd.LogConfig{})
@@ -136,7 +137,7 @@ func heap() int64 {
 // TestFollowerHoldsNothing: a follower at the tail does not hold the fragment
 // that it read last.
 func TestFollowerHoldsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := start(t, wal.Config{CacheBytes: -1})
 		logs := p.Node.Logs()
 		log, err := p.Client().Create(t.Context(), "a", wpd.LogConfig{})
@@ -169,7 +170,7 @@ func TestFollowerHoldsNothing(t *testing.T) {
 // TestProducersAndLimits: what is listed of producers is durable, and is what
 // Producer says of each; limits follow the configuration.
 func TestProducersAndLimits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := start(t, wal.Config{})
 		logs := p.Node.Logs()
 		info, err := logs.Create(t.Context(), "a", api.LogConfig{EntryBytesMax: 1000})

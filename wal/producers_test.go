@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -80,7 +80,7 @@ func TestJudge(t *testing.T) {
 // TestExpire: idle anonymous producers make room, and are never taken for new
 // again; named ones stay.
 func TestExpire(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newProducers(fragment.LogState{}, 2)
 		now := func() fragment.Micros { return fragment.Micros(time.Now().UnixMicro()) }
 		p.put(&fragment.ProducerState{ID: 1, Name: "p", Time: now()})
@@ -110,7 +110,7 @@ func TestExpire(t *testing.T) {
 
 // TestGate: who waits for the gate stops when its context ends.
 func TestGate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := make(gate, 1)
 		require.NoError(t, g.lock(t.Context()))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 )
 
 func TestFaultsMatch(t *testing.T) {
@@ -64,7 +65,7 @@ func TestFaultsSpoil(t *testing.T) {
 }
 
 func TestFaultsTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := blobtest.NewFaults(blobtest.NewMem())
 		f.Add(blobtest.Fault{Prefix: "slow", Delay: time.Hour, Before: blobtest.ErrFault})
 		start := time.Now()
@@ -91,7 +92,7 @@ func TestFaultsTime(t *testing.T) {
 }
 
 func TestFaultsClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		mem := blobtest.NewMem()
 		f := blobtest.NewFaults(mem)
 		f.Add(blobtest.Fault{Prefix: "late", Late: true})

@@ -20,6 +20,7 @@ import (
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/rpc"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -115,7 +116,7 @@ func TestAppendRefused(t *testing.T) {
 // what was not is unavailable; each is answered once, and in order. Then the
 // client goes on with another stream.
 func TestAppendBroken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var life atomic.Int32
 		f := (&fake{}).serve(t)
 		f.onAppend = func(s appendStream) error {
@@ -164,7 +165,7 @@ func TestAppendBroken(t *testing.T) {
 // TestAppendNobody: without a connection, batches are answered soon, and once
 // there is one, they are sent.
 func TestAppendNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var dead atomic.Bool
 		f := (&fake{onAppend: func(s appendStream) error {
 			return receiveBatches(s, nil, func(b received) error { return send(s, acked(b, b.Request)) })
@@ -213,7 +214,7 @@ func TestAppendNobody(t *testing.T) {
 // closed; what is in flight then is uncertain.
 func TestAppendRoom(t *testing.T) {
 	for _, size := range []int{1 << 20, 10} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			f := (&fake{onAppend: func(s appendStream) error {
 				var hold []received
 				return receiveBatches(s, nil, func(b received) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/client"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -70,7 +71,7 @@ func TestCalls(t *testing.T) {
 		{"an open to an epoch, unavailable", open(6), unavailable, 1, api.ErrUnavailable, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				tries := 0
 				try := func() error {
 					if tries++; tries <= c.times {
@@ -109,7 +110,7 @@ func TestCalls(t *testing.T) {
 // TestCallContext: a call ends with its ctx, also between tries, and says
 // whether it may have been done.
 func TestCallContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := (&fake{
 			onTail: func(ctx context.Context, r *logv1.GetTailRequest) (*logv1.GetTailResponse, error) {
 				if r.LogId == 2 {
@@ -150,7 +151,7 @@ func TestCallContext(t *testing.T) {
 // TestCallNobody: without a connection nothing was sent, so a change is
 // unavailable, not uncertain.
 func TestCallNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := (&fake{}).serve(t)
 		c := f.config()
 		alive := c.Dialer
@@ -204,7 +205,7 @@ func TestCallNonsense(t *testing.T) {
 // TestClose: it ends whatever is going on, each with its outcome, and leaves
 // nothing behind.
 func TestClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		silent := func(ctx context.Context) { <-ctx.Done() }
 		f := (&fake{
 			onTail: func(ctx context.Context, _ *logv1.GetTailRequest) (*logv1.GetTailResponse, error) {
@@ -276,7 +277,7 @@ func TestClose(t *testing.T) {
 // given up after 15 seconds. What was in flight is told, and all goes on with
 // the next connection.
 func TestKeepalive(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := (&fake{
 			onTail: func(context.Context, *logv1.GetTailRequest) (*logv1.GetTailResponse, error) {
 				return &logv1.GetTailResponse{TailLsn: 9}, nil

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -16,6 +15,7 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/client"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -28,7 +28,7 @@ func TestDialInvalid(t *testing.T) {
 
 // TestDialNobody: the error names each address, and why nobody answers there.
 func TestDialNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		dialer := func(ctx context.Context, addr string) (net.Conn, error) {
 			if addr == "refused:1" {
 				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
@@ -45,7 +45,7 @@ func TestDialNobody(t *testing.T) {
 
 // TestDialSilent: a peer takes the connection, and says nothing.
 func TestDialSilent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := bufconn.Listen(1 << 10)
 		defer l.Close()
 		c := client.Config{Addrs: []string{"silent:1"}, Dialer: func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }}
@@ -81,7 +81,7 @@ func TestDialSilent(t *testing.T) {
 
 // TestDialSecond: one of two addresses is dead.
 func TestDialSecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := (&fake{onTail: func(context.Context, *logv1.GetTailRequest) (*logv1.GetTailResponse, error) {
 			return &logv1.GetTailResponse{TailLsn: 5}, nil
 		}}).serve(t)
@@ -108,7 +108,7 @@ func TestDialSecond(t *testing.T) {
 
 // TestHello: a node that answers, but not as it should.
 func TestHello(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var calls atomic.Int32
 		f := (&fake{onHello: func(context.Context) error {
 			if calls.Add(1) < 3 {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -19,13 +18,14 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/client"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
 // TestDialSubset: who dials one node gets to know the others, and goes on with
 // them when that one dies: calls, batches, and reads where they were.
 func TestDialSubset(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 3)
 		w.forwards = true
 		w.move("n1:1", 7)
@@ -73,7 +73,7 @@ func TestDialSubset(t *testing.T) {
 // TestDialTogether: a node that takes the connection and says nothing holds up
 // nobody for long, neither at first nor later.
 func TestDialTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 2)
 		c := w.config("silent:1", "n1:1", "n2:1")
 		c.Dialer = func(ctx context.Context, addr string) (net.Conn, error) {
@@ -100,7 +100,7 @@ func TestDialTogether(t *testing.T) {
 // TestDialOtherCluster: the first that answers says which cluster it is; a node
 // of another one is never used, and is told of only when nobody else is left.
 func TestDialOtherCluster(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 3)
 		w.forwards = true
 		w.nodes[1].cluster = "c2"
@@ -226,7 +226,7 @@ func TestWriterFollows(t *testing.T) {
 // TestUseless: a node that answers, but can do nothing, as one that is cut off
 // from the others, is left for one that can, by calls and by batches.
 func TestUseless(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 3)
 		w.forwards = true
 		w.move("n1:1", 7)
@@ -265,7 +265,7 @@ func TestUseless(t *testing.T) {
 // TestHomeless: while nobody can be reached, batches are answered soon, and a
 // node that comes back gets them, whichever it is.
 func TestHomeless(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 3)
 		w.forwards = true
 		w.move("n1:1", 7)

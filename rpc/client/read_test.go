@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -18,6 +17,7 @@ import (
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/rpc"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -115,7 +115,7 @@ func TestRead(t *testing.T) {
 // TestReadResumes: a stream goes on at its position, with what is left of its
 // limit, whatever it began with, and however often it breaks.
 func TestReadResumes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var asked []string
 		f := (&fake{}).serve(t)
@@ -174,7 +174,7 @@ func TestReadResumes(t *testing.T) {
 // TestReadGivesUp: a stream that can't go on says so after 30 seconds, or when
 // ctx ends; the call may be repeated, and goes on.
 func TestReadGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var broken atomic.Bool
 		var opens atomic.Int32
 		f := (&fake{}).serve(t)
@@ -218,7 +218,7 @@ func TestReadGivesUp(t *testing.T) {
 // TestReadErrors: what the node says of itself is passed on, at once where it
 // lives and can't read now; a repeated call asks again.
 func TestReadErrors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		for _, want := range []error{
 			&api.TrimmedError{LSN: 3, First: 9}, api.ErrDeleted, api.ErrUnavailable, &api.WrongClusterError{Have: "c2"},
 		} {
@@ -262,7 +262,7 @@ func TestReadErrors(t *testing.T) {
 
 // TestReadContext: a call ends with its ctx, the stream does not.
 func TestReadContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := (&fake{onRead: func(r *logv1.ReadRequest, s readStream) error {
 			if r.LogId == 8 { // it never starts
 				<-s.Context().Done()

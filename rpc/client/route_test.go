@@ -16,6 +16,7 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/client"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -124,7 +125,7 @@ func TestRoutesOfLogs(t *testing.T) {
 // TestNoOvertaking: as long as batches of a log are unanswered at one node, later
 // ones wait, although the log is written elsewhere by now. Another log's don't.
 func TestNoOvertaking(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 3)
 		w.forwards = true
 		w.move("n1:1", 7)
@@ -165,7 +166,7 @@ func TestNoOvertaking(t *testing.T) {
 // those that wait behind them; none of them comes to the new node before the
 // first one is appended again. Then all of them do, identical and in order.
 func TestMovedMidPipeline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 2)
 		w.move("n1:1", 7)
 		s := w.client("n1:1")
@@ -228,7 +229,7 @@ func TestMovedMidPipeline(t *testing.T) {
 // uncertain, the rest goes by way of another node, and directly again once that
 // one is back and somebody says so.
 func TestDeadWriter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 3)
 		w.forwards = true
 		w.move("n2:1", 7)
@@ -292,7 +293,7 @@ func TestWrongHints(t *testing.T) {
 		"a long one": "n" + string(make([]byte, 1000)) + ":1",
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newTown(t, 3)
 				w.nodes[1].cluster = "c2"
 				w.move("n3:1", 7)
@@ -343,7 +344,7 @@ func TestWrongHints(t *testing.T) {
 // after half a minute, and says what is wrong; the nodes are not asked as fast as
 // they answer.
 func TestLoop(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 2)
 		w.nodes[0].claim[7], w.nodes[1].claim[7] = "n2:1", "n1:1"
 		s := w.client("n1:1")
@@ -381,7 +382,7 @@ func TestLoop(t *testing.T) {
 // TestClosing: a node that is about to stop is left for another one, by calls
 // and by batches.
 func TestClosing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 2)
 		w.forwards = true
 		w.move("n1:1", 7)
@@ -407,7 +408,7 @@ func TestClosing(t *testing.T) {
 // taken over. What the first one did not answer is uncertain soon, and goes to
 // the other.
 func TestStuckWriter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 3)
 		w.forwards = true
 		w.move("n1:1", 7, 8)
@@ -439,7 +440,7 @@ func TestStuckWriter(t *testing.T) {
 // TestSlowWriter: a node that answers late, and still writes the log, is waited
 // for.
 func TestSlowWriter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 3)
 		w.forwards = true
 		w.move("n1:1", 7)
@@ -461,7 +462,7 @@ func TestSlowWriter(t *testing.T) {
 // TestCloseHeld: also the batches that wait for others are answered once when
 // the client is closed, and in order.
 func TestCloseHeld(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 2)
 		w.forwards = true
 		w.move("n1:1", 7)
@@ -491,7 +492,7 @@ func TestCloseHeld(t *testing.T) {
 // TestForwarded: a node's client for the calls of others says what it is, on
 // its connection and with each call, keeps to its node, and does nothing twice.
 func TestForwarded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t, 2)
 		w.move("n2:1", 7)
 		c := w.config("n1:1")

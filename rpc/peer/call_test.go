@@ -20,6 +20,7 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/peer"
 	peerv1 "github.com/wpd-io/wpd/rpc/wpdpb/peerv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -233,7 +234,7 @@ func brokenOf(t *testing.T, err error, sent bool) {
 
 // TestBroken: a call without an answer says whether it may have been done.
 func TestBroken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		begun := make(chan struct{}, 1)
 		n := serve(t, &script{propose: func(ctx context.Context, _ *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
 			begun <- struct{}{}
@@ -288,7 +289,7 @@ func TestBroken(t *testing.T) {
 
 // TestClientClose ends calls and feeds, with who knows what done.
 func TestClientClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := serve(t, &script{
 			confirm: func(ctx context.Context, _ *peerv1.ConfirmRequest) (*peerv1.ConfirmResponse, error) {
 				<-ctx.Done()
@@ -323,7 +324,7 @@ func TestClientClose(t *testing.T) {
 // TestRenewalsFirst: a renewal waits for no other call and for no feed, however
 // many there are.
 func TestRenewalsFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		proposals, feeds := 0, 0
 		n := serve(t, &script{
@@ -388,7 +389,7 @@ func TestRenewalsFirst(t *testing.T) {
 // TestSwallowed: a connection that swallows everything, as when the network was
 // cut and is whole again, holds up one call, not all until gRPC finds out.
 func TestSwallowed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := serve(t, &script{renew: func(context.Context, *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
 			return &peerv1.RenewResponse{}, nil
 		}})
@@ -412,7 +413,7 @@ func TestSwallowed(t *testing.T) {
 // TestSlowIsNotSilent: a call that takes too long, on a connection where others
 // are answered meanwhile, costs nobody the connection.
 func TestSlowIsNotSilent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := serve(t, &script{
 			propose: func(ctx context.Context, _ *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
 				<-ctx.Done()

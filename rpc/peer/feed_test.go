@@ -15,6 +15,7 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/peer"
 	peerv1 "github.com/wpd-io/wpd/rpc/wpdpb/peerv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -62,7 +63,7 @@ func TestFeed(t *testing.T) {
 // TestFeedEnds: a feed ends with its ctx, with Close, with its node, and with
 // that node's server, and the node hears of it.
 func TestFeedEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var open atomic.Int32
 		n := serve(t, &script{follow: func(ctx context.Context, _ *peerv1.FollowRequest, send func([]byte) error) error {
 			open.Add(1)
@@ -114,7 +115,7 @@ func TestFeedEnds(t *testing.T) {
 // TestFeedSlow: who does not read keeps the sender waiting, and little in memory;
 // calls and other feeds go on.
 func TestFeedSlow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var sent atomic.Int32
 		const messages = 20
 		n := serve(t, &script{

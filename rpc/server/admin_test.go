@@ -14,6 +14,7 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/server"
 	adminv1 "github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -94,7 +95,7 @@ func TestAdminCalls(t *testing.T) {
 }
 
 func TestWatchStats(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		client, s := serveAdmin(t, &admin{})
 		for _, c := range []struct {
 			micros uint64
@@ -129,7 +130,7 @@ func TestWatchStats(t *testing.T) {
 }
 
 func TestReadObject(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		objects := map[string][]byte{"empty": {}, "a/b": []byte("x"), "large": make([]byte, 16<<20-1)}
 		for i := range objects["large"] {
 			objects["large"][i] = byte(i >> 8)
@@ -190,7 +191,7 @@ func TestReadObject(t *testing.T) {
 }
 
 func TestVerify(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a := &admin{}
 		client, s := serveAdmin(t, a)
 		run := func() (told []*adminv1.VerifyProgress, report string, err error) {

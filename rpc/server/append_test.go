@@ -21,6 +21,7 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/server"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal"
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -28,7 +29,7 @@ import (
 // TestAppendParts: batches whole, in parts across messages, and of several
 // logs in one message; then read back as they were sent.
 func TestAppendParts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		a, pa := w.create("a")
 		b, pb := w.create("b")
@@ -68,7 +69,7 @@ func TestAppendParts(t *testing.T) {
 
 // TestPlainProtobuf: a client that knows nothing of the codec.
 func TestPlainProtobuf(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		s, err := w.client.Append(t.Context())
@@ -89,7 +90,7 @@ func TestPlainProtobuf(t *testing.T) {
 // TestRefusedBatches: each is answered with its reason, its bytes are passed
 // over, and what is around it goes on.
 func TestRefusedBatches(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		gone, pg := w.create("gone")
@@ -221,7 +222,7 @@ func TestMalformedStreams(t *testing.T) {
 
 // TestMalformedStreamKeepsAnswers: what was taken before is still answered.
 func TestMalformedStreamKeepsAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		rule := w.node.Faults.Add(blobtest.Fault{Kind: blobtest.Create, Hang: true, Prefix: "chains/"})
@@ -283,7 +284,7 @@ func TestAppendErrors(t *testing.T) {
 // TestAnswersInOrder: those of one producer come in the order of its batches,
 // however they are bunched.
 func TestAnswersInOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		s := openAppend(t, w.conn())
@@ -315,7 +316,7 @@ func TestAnswersInOrder(t *testing.T) {
 // TestBatchesInFlight: beyond the bound, the stream is not read on; and an
 // answer that nobody reads counts.
 func TestBatchesInFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var open []func(api.Ack, error)
 		s := serve(t, server.Config{Limits: server.Limits{Batches: 10}, Logs: &script{append: func(_ context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
@@ -350,7 +351,7 @@ func TestBatchesInFlight(t *testing.T) {
 // TestStalledBatch: a stream that stops in the middle of a batch is ended and
 // its room given back; so is one that goes on a byte at a time.
 func TestStalledBatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		taken := 0
 		s := serve(t, server.Config{Logs: &script{append: func(_ context.Context, _ api.AppendRequest, done func(api.Ack, error)) error {
 			taken++
@@ -399,7 +400,7 @@ func TestStalledBatch(t *testing.T) {
 // batches as there is room for: whoever sends whole ones is served, and the
 // others once the stalled ones are ended.
 func TestHalfBatchesKeepNobodyWaiting(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		bad := w.conn()
@@ -430,7 +431,7 @@ func TestHalfBatchesKeepNobodyWaiting(t *testing.T) {
 // TestBackPressure: while the service has no room, the stream is not read, and
 // others are; what waits is bounded.
 func TestBackPressure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		free := make(chan struct{})
 		s := serve(t, server.Config{Logs: &script{append: func(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
 			if r.Log == 1 {
@@ -472,7 +473,7 @@ func TestBackPressure(t *testing.T) {
 // TestVanishedAppender: a client that goes away with batches in flight; they
 // are stored, and nothing is left behind.
 func TestVanishedAppender(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		rule := w.node.Faults.Add(blobtest.Fault{Kind: blobtest.Create, Hang: true, Prefix: "chains/"})

@@ -22,13 +22,14 @@ import (
 	"github.com/wpd-io/wpd/rpc/server"
 	adminv1 "github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
 // TestCalls makes every call but the streams against a node.
 func TestCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		ctx := with(t.Context(), rpc.MetadataCluster, clusterID, rpc.MetadataRequest, "abc")
 		hello, err := w.client.Hello(ctx, &logv1.HelloRequest{})
@@ -311,7 +312,7 @@ func TestMetrics(t *testing.T) {
 // TestIdleConnections: one without calls is closed after a while, one with a
 // call is not.
 func TestIdleConnections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := serve(t, server.Config{Logs: &script{}})
 		busy := openAppend(t, s.conn())
 		busy.send()
@@ -328,7 +329,7 @@ func TestIdleConnections(t *testing.T) {
 
 // TestRequestThatDoesNotCome: the call ends, whatever deadline it has.
 func TestRequestThatDoesNotCome(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := serve(t, server.Config{Logs: &script{}, Limits: server.Limits{WaitingCalls: 1}})
 		conn := s.conn()
 		begun := time.Now()
@@ -362,7 +363,7 @@ func TestRequestThatDoesNotCome(t *testing.T) {
 // TestCrowd: a connection that leaves its calls lying has to queue, and nobody
 // else does.
 func TestCrowd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := serve(t, server.Config{Logs: &script{}})
 		other := s.logs()
 		conn := s.conn()

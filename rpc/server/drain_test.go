@@ -22,6 +22,7 @@ import (
 	"github.com/wpd-io/wpd/rpc/server"
 	adminv1 "github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal"
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -44,7 +45,7 @@ func closing(t testing.TB, err error) {
 // refused, followers end, the health service says it, and Close waits for all
 // that.
 func TestDrain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p, mem := newNode(t, wal.Config{})
 		s := serve(t, server.Config{Logs: p.Node.Logs(), Admin: &admin{}, Reflection: true})
 		conn := s.conn()
@@ -120,7 +121,7 @@ func TestDrain(t *testing.T) {
 
 // TestCloseCuts: calls that do not end are cut when Close's time is over.
 func TestCloseCuts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p, mem := newNode(t, wal.Config{})
 		s := serve(t, server.Config{Logs: p.Node.Logs()})
 		w := &world{served: s, node: p, mem: mem, client: s.logs()}
@@ -156,7 +157,7 @@ func TestCloseCuts(t *testing.T) {
 // TestCloseIsQuick: where nothing is under way, not even what never spoke is
 // waited for.
 func TestCloseIsQuick(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := serve(t, server.Config{Logs: &script{}})
 		_, err := s.logs().Hello(t.Context(), &logv1.HelloRequest{})
 		require.NoError(t, err)

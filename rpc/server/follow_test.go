@@ -14,6 +14,7 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/server"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal"
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -49,7 +50,7 @@ func TestFollowersWithTheirConnections(t *testing.T) {
 // over their connections, and each takes little memory. Then all of them hear
 // of the next entry.
 func TestIdleFollowers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{CutAge: time.Hour}) // a cut is a request of its own
 		const logs, each = 100, 10
 		var ids []fragment.LogID

@@ -22,6 +22,7 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/server"
 	logv1 "github.com/wpd-io/wpd/rpc/wpdpb/logv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal"
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -60,7 +61,7 @@ func (w *world) fill(log fragment.LogID, p *producer, n, bytes int) (want []stri
 
 // TestReadPositions: a read starts and ends where it was asked to, and says so.
 func TestReadPositions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		want := w.fill(id, &p, 10, 1)
@@ -93,7 +94,7 @@ func TestReadPositions(t *testing.T) {
 
 // TestReadErrors: of the opening, and of what comes later.
 func TestReadErrors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		w.fill(id, &p, 9, 1)
@@ -123,7 +124,7 @@ func TestReadErrors(t *testing.T) {
 
 // TestFollow: what is appended arrives at once, with the tail as it is.
 func TestFollow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		follower := openRead(t, w.conn(), &logv1.ReadRequest{LogId: uint64(id), Follow: true})
@@ -144,7 +145,7 @@ func TestFollow(t *testing.T) {
 
 // TestChunks: a chunk has about a mebibyte, and always a whole batch.
 func TestChunks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		want := w.fill(id, &p, 60, 100_000)                // batches of 300 KB
@@ -233,7 +234,7 @@ func (s *served) narrow() *grpc.ClientConn {
 func TestSlowReader(t *testing.T) {
 	for _, keep := range []int64{32 << 20, 1} {
 		t.Run(fmt.Sprintf("with %d bytes to keep", keep), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				p, mem := newNode(t, wal.Config{FragmentBytes: 1 << 20, CacheBytes: -1})
 				s := serve(t, server.Config{Logs: p.Node.Logs(), Limits: server.Limits{SlowBytes: keep}})
 				w := &world{served: s, node: p, mem: mem, client: s.logs()}
@@ -272,7 +273,7 @@ func TestSlowReader(t *testing.T) {
 // TestReadersThatDoNotRead: two hundred of them, with megabytes to get, hold
 // little; another one reads everything meanwhile.
 func TestReadersThatDoNotRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p, mem := newNode(t, wal.Config{FragmentBytes: 4 << 20, CacheBytes: -1})
 		s := serve(t, server.Config{Logs: p.Node.Logs(), Limits: server.Limits{SlowBytes: 4 << 20}})
 		w := &world{served: s, node: p, mem: mem, client: s.logs()}
@@ -341,7 +342,7 @@ func (d *deaf) Close() error {
 // TestVanishedReader: a reader whose machine is gone is noticed, and what it
 // held is free.
 func TestVanishedReader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, wal.Config{})
 		id, p := w.create("a")
 		w.fill(id, &p, 300, 30_000)
@@ -371,7 +372,7 @@ func TestVanishedReader(t *testing.T) {
 // TestLossWhileSlow: what a slow reader was being sent can't be read again:
 // its stream ends, and the loss is found by whoever reads on.
 func TestLossWhileSlow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p, mem := newNode(t, wal.Config{FragmentBytes: 1 << 20, CacheBytes: -1})
 		s := serve(t, server.Config{Logs: p.Node.Logs(), Limits: server.Limits{SlowBytes: 1}})
 		w := &world{served: s, node: p, mem: mem, client: s.logs()}
@@ -403,7 +404,7 @@ func TestLossWhileSlow(t *testing.T) {
 
 // TestStoreThatHangs: a reader whose store does not answer can leave.
 func TestStoreThatHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p, mem := newNode(t, wal.Config{CacheBytes: -1})
 		s := serve(t, server.Config{Logs: p.Node.Logs()})
 		w := &world{served: s, node: p, mem: mem, client: s.logs()}
