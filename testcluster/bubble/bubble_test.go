@@ -28,16 +28,16 @@ func TestTimers(t *testing.T) {
 }
 
 func poll() {
-	k := time.NewTicker(5)
+	k := time.NewTicker(5 * time.Nanosecond)
 	defer k.Stop()
 	for range 1000 {
-		time.Sleep(10)
+		time.Sleep(10 * time.Nanosecond)
 		for range 5 {
 			select {
 			case <-k.C:
 			default:
 			}
-			k.Reset(5)
+			k.Reset(5 * time.Nanosecond)
 		}
 		<-time.NewTimer(0).C
 	}
