@@ -228,7 +228,7 @@ func (m *Member) raftConfig() *raft.Config {
 	if m.config.networked() {
 		conf.HeartbeatTimeout = m.config.Heartbeat
 		conf.ElectionTimeout = m.config.Heartbeat
-		conf.LeaderLeaseTimeout = m.config.Heartbeat / 2
+		conf.LeaderLeaseTimeout = m.config.Heartbeat
 	}
 	// A member that is removed is to be told so, not to find its raft gone.
 	conf.ShutdownOnRemove = false

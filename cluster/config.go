@@ -85,7 +85,8 @@ type Config struct {
 	// What the member knows itself is filled in by it.
 	Info fsm.Node
 	// Heartbeat is after how long without a word from the leader the others
-	// elect another; that takes one to three of them. 0: 1 s.
+	// elect another, and a leader that reaches no majority gives up; the election
+	// takes one to three of them, and two more each time that votes split. 0: 600 ms.
 	Heartbeat time.Duration
 	// StallMax is how long a write of the raft log, or the work on a batch of
 	// commands, may take before a leader gives leadership up. 0: 3 s.
@@ -136,7 +137,7 @@ const (
 	expectMax = 5
 
 	patienceDefault  = 30 * time.Second
-	heartbeatDefault = time.Second
+	heartbeatDefault = 600 * time.Millisecond
 	stallDefault     = 3 * time.Second
 	ttlDefault       = 3 * time.Second
 	renewsPerTTL     = 6
