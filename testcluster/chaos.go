@@ -105,16 +105,7 @@ func (s *Switch) around(host string) Counts {
 func (c *Cluster) Partition(groups ...[]string) {
 	c.t.Helper()
 	c.note("partition %v", groups)
-	for i, group := range groups {
-		for _, other := range groups[i+1:] {
-			for _, a := range group {
-				for _, b := range other {
-					c.cutting(Stalled, a, b)
-					c.cutting(Stalled, b, a)
-				}
-			}
-		}
-	}
+	acrossGroups(groups, func(from, to string) { c.cutting(Stalled, from, to) })
 	c.Net.Partition(Stalled, groups...)
 }
 

@@ -3,6 +3,7 @@ package testcluster
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -140,6 +141,25 @@ func TestClusterSaysWhatCantBeDone(t *testing.T) {
 		})
 	}
 	require.ErrorContains(t, Run("it", func(t TB) { New(t, 6) }), "6 nodes, want 1 to 5")
+}
+
+// TestRunningNodeKeepsItsDirectory: what is refused is not done either.
+func TestRunningNodeKeepsItsDirectory(t *testing.T) {
+	for name, f := range map[string]func(c *Cluster){
+		"wipe":    func(c *Cluster) { c.Wipe(0) },
+		"restore": func(c *Cluster) { c.RestoreDir(0, c.dir) },
+	} {
+		bubble.Test(t, func(t *testing.T) {
+			var left []os.DirEntry
+			err := Run("it", func(t TB) {
+				c := New(t, 1)
+				defer func() { left, _ = os.ReadDir(c.Node(0).Dir) }() // none if it is gone
+				f(c)
+			})
+			require.ErrorContains(t, err, "it runs", name)
+			require.NotEmpty(t, left, name)
+		})
+	}
 }
 
 // TestAuditCatches: a fragment that the store has lost is missed through a node

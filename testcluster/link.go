@@ -128,8 +128,10 @@ type link struct {
 func (l *link) state() (rule Link, stalled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.rule, l.frozen || l.rule.Cut != Whole
+	return l.rule, l.stalledLocked()
 }
+
+func (l *link) stalledLocked() bool { return l.frozen || l.rule.Cut != Whole }
 
 func (l *link) isFrozen() bool {
 	l.mu.Lock()

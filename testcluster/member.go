@@ -121,7 +121,7 @@ func (n *Node) open(ctx context.Context, l *life) (*node.Node, error) {
 	logger := c.journal.logger(n.Name, slog.LevelInfo, c.opts.logger)
 	conf := node.Config{
 		Name: n.Name, DataDir: n.Dir, Logger: logger,
-		Store: blobstore.New(&line{n.Faults, l.host, l.dead}, blobstore.Options{
+		Store: blobstore.New(&line{raw: n.Faults, host: l.host, dead: l.dead}, blobstore.Options{
 			RequestTimeout: 2 * time.Second, BackoffMin: 5 * time.Millisecond, BackoffMax: 100 * time.Millisecond, Logger: logger,
 		}),
 		CloseTimeout: 10 * time.Second,
@@ -229,7 +229,12 @@ func (c *Cluster) came(n *Node) {
 // Wipe empties the data directory of a node that does not run.
 func (c *Cluster) Wipe(i int) {
 	c.t.Helper()
-	c.each([]int{i}, "wipe", func(n *Node) error { return errors.Join(n.rest(), os.RemoveAll(n.Dir)) })
+	c.each([]int{i}, "wipe", func(n *Node) error {
+		if err := n.rest(); err != nil {
+			return err
+		}
+		return os.RemoveAll(n.Dir)
+	})
 	c.hit("wipe", 1)
 }
 
@@ -254,7 +259,10 @@ func (c *Cluster) SaveDir(i int) (saved string) {
 func (c *Cluster) RestoreDir(i int, saved string) {
 	c.t.Helper()
 	c.each([]int{i}, "restore directory of", func(n *Node) error {
-		if err := errors.Join(n.rest(), os.RemoveAll(n.Dir)); err != nil {
+		if err := n.rest(); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(n.Dir); err != nil {
 			return err
 		}
 		return os.CopyFS(n.Dir, os.DirFS(saved))

@@ -73,19 +73,30 @@ func (h *Host) pass(ctx context.Context, l *link) error {
 // blobstore.Raw.
 type line struct {
 	raw  blobstore.Raw
-	host *Host
+	host *Host           // nil: the store is no way off
 	dead context.Context // ends with the life
 }
 
-// do makes a request: there, and back with the answer, which may get lost.
+func (l *line) carry(ctx context.Context, back bool) error {
+	if l.host == nil {
+		return nil
+	}
+	return l.host.carry(ctx, StoreHost, back)
+}
+
+// do makes a request: there, and back with the answer, which may get lost. None
+// begins once the life is over.
 func (l *line) do(ctx context.Context, request func(ctx context.Context) error) error {
+	if l.dead.Err() != nil {
+		return ErrCut
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(l.dead, func() { cancel(ErrCut) })()
-	err := l.host.carry(ctx, StoreHost, false)
+	err := l.carry(ctx, false)
 	if err == nil {
 		err = request(ctx)
-		if lost := l.host.carry(ctx, StoreHost, true); lost != nil {
+		if lost := l.carry(ctx, true); lost != nil {
 			err = lost
 		}
 	}

@@ -152,27 +152,32 @@ func (s *Switch) cutLocked(how Cutting, from, to string) {
 func (s *Switch) Partition(how Cutting, groups ...[]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	acrossGroups(groups, func(from, to string) { s.cutLocked(how, from, to) })
+	s.change.Broadcast()
+}
+
+// acrossGroups calls f for every way between hosts of different groups.
+func acrossGroups(groups [][]string, f func(from, to string)) {
 	for i, group := range groups {
 		for _, other := range groups[i+1:] {
 			for _, a := range group {
 				for _, b := range other {
-					s.cutLocked(how, a, b)
-					s.cutLocked(how, b, a)
+					f(a, b)
+					f(b, a)
 				}
 			}
 		}
 	}
-	s.change.Broadcast()
 }
 
 // ruleLocked changes the rule of a link, and does to its connections what
 // follows from it.
 func (s *Switch) ruleLocked(l *link, rule Link) {
 	l.mu.Lock()
-	was := l.rule.Cut
+	was, stalled := l.rule.Cut, l.stalledLocked()
 	l.rule = rule
 	l.mu.Unlock()
-	s.changedLocked(l.route, was == Whole && rule.Cut == Stalled, was != Broken && rule.Cut == Broken)
+	s.changedLocked(l.route, !stalled && rule.Cut == Stalled, was != Broken && rule.Cut == Broken)
 }
 
 // Pause stops a host as SIGSTOP stops a process: to others its connections are
@@ -192,7 +197,7 @@ func (s *Switch) freeze(host string, frozen bool) {
 			continue
 		}
 		l.mu.Lock()
-		was := l.frozen
+		was := l.stalledLocked() // by a cut as well: what that holds up has not arrived
 		l.frozen = s.paused[r.from] || s.paused[r.to]
 		now := l.frozen
 		l.mu.Unlock()

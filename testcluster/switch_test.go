@@ -306,6 +306,34 @@ func TestSwitchPauses(t *testing.T) {
 	})
 }
 
+// TestSwitchPausesWhatIsCut: a pause of a host and a cut of its link may overlap.
+// Whichever comes first, what was held up has not arrived, and stays held up until
+// both have ended.
+func TestSwitchPausesWhatIsCut(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		s := newTestSwitch()
+		cut := func() { s.Cut(Stalled, "a", "b") }
+		for _, host := range []string{"a", "b"} {
+			pause, resume := func() { s.Pause(host) }, func() { s.Resume(host) }
+			for _, do := range [][4]func(){{cut, pause, resume, s.Heal}, {pause, cut, resume, s.Heal}, {pause, cut, s.Heal, resume}} {
+				c, d := pair(t, s, "a", "b")
+				before := s.Counts("a", "b")
+				do[0]()
+				write(t, c, "held")
+				quiet(t, d)
+				do[1]()
+				quiet(t, d)
+				do[2]()
+				quiet(t, d)
+				do[3]()
+				expectRead(t, d, "held")
+				require.Equal(t, Counts{Bytes: 4, BytesHeld: 4}, s.Counts("a", "b").Since(before), host)
+				require.NoError(t, errors.Join(c.Close(), d.Close()))
+			}
+		}
+	})
+}
+
 // TestSwitchUnplugs: what a host sent arrives, then its connections break; the
 // next life has nothing of the last.
 func TestSwitchUnplugs(t *testing.T) {

@@ -30,7 +30,7 @@ func (n *Node) wire(conf *node.Config, host *Host) error {
 		Expect: n.expect, Network: host,
 	}
 	for _, i := range n.cluster.All() {
-		conf.Cluster.Join = append(conf.Cluster.Join, at(n.cluster.nodes[i].Name, portGossip))
+		conf.Cluster.Join = append(conf.Cluster.Join, at(n.cluster.Node(i).Name, portGossip))
 	}
 	return nil
 }

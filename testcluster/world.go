@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"sync"
@@ -78,7 +77,7 @@ func (p *Proc) Open(ctx context.Context) error {
 		options.BackoffMin, options.BackoffMax = time.Millisecond, 20*time.Millisecond
 	}
 	c := p.world.Config
-	c.Store = blobstore.New(&gate{p.Faults, p.cut}, options)
+	c.Store = blobstore.New(&line{raw: p.Faults, dead: p.cut}, options)
 	c.DataDir = p.world.Dir
 	if net := p.world.Network; net != nil {
 		c.Listener = net.Listen()
@@ -221,75 +220,3 @@ func KeepRaftOnly(dir string) error {
 type keepOpen struct{ blobstore.Raw }
 
 func (keepOpen) Close() error { return nil }
-
-// gate is the line between a node and its store.
-type gate struct {
-	raw blobstore.Raw
-	cut context.Context
-}
-
-// enter begins a request; done makes of its outcome what the node hears.
-func (g *gate) enter(ctx context.Context) (_ context.Context, done func(error) error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(g.cut, func() { cancel(ErrCut) })
-	return ctx, func(err error) error {
-		stop()
-		cancel(nil)
-		if g.cut.Err() != nil {
-			return ErrCut
-		}
-		return err
-	}
-}
-
-func (g *gate) Create(ctx context.Context, key string, parts [][]byte) error {
-	if g.cut.Err() != nil {
-		return ErrCut
-	}
-	ctx, done := g.enter(ctx)
-	return done(g.raw.Create(ctx, key, parts))
-}
-
-func (g *gate) ReadRange(ctx context.Context, key string, offset, length int64) ([]byte, int64, error) {
-	if g.cut.Err() != nil {
-		return nil, 0, ErrCut
-	}
-	ctx, done := g.enter(ctx)
-	b, size, err := g.raw.ReadRange(ctx, key, offset, length)
-	if err := done(err); err != nil {
-		return nil, 0, err
-	}
-	return b, size, nil
-}
-
-func (g *gate) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		if g.cut.Err() != nil {
-			yield("", ErrCut)
-			return
-		}
-		ctx, done := g.enter(ctx)
-		for key, err := range g.raw.List(ctx, prefix, after) {
-			if g.cut.Err() != nil {
-				break
-			}
-			if !yield(key, err) || err != nil {
-				_ = done(nil)
-				return
-			}
-		}
-		if err := done(nil); err != nil {
-			yield("", err)
-		}
-	}
-}
-
-func (g *gate) Delete(ctx context.Context, key string) error {
-	if g.cut.Err() != nil {
-		return ErrCut
-	}
-	ctx, done := g.enter(ctx)
-	return done(g.raw.Delete(ctx, key))
-}
-
-func (g *gate) Close() error { return g.raw.Close() }
