@@ -137,7 +137,7 @@ func (c *benchCluster) index(name string) (int, error) {
 func (c *benchCluster) restart(ctx context.Context, i int) error {
 	old := c.nodes[i]
 	<-old.ended
-	c.nodes[i] = &devNode{name: old.name, grpc: old.grpc, http: old.http, args: old.args, ready: make(chan struct{}), ended: make(chan struct{})}
+	c.nodes[i] = old.again()
 	if err := c.nodes[i].start(c.log); err != nil {
 		return err
 	}
@@ -146,20 +146,13 @@ func (c *benchCluster) restart(ctx context.Context, i int) error {
 	return c.nodes[i].await(ctx, late.C)
 }
 
-// settled waits until all nodes are there, hold their leases, and have all of the
-// metadata.
+// settled waits until all nodes are there and hold their leases, and one leads.
 func (c *benchCluster) settled(ctx context.Context) ([]*adminv1.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, clusterStartWait)
 	defer cancel()
 	for {
 		nodes, err := c.admin.Nodes(ctx)
-		well, leads := 0, false
-		for _, n := range nodes {
-			if n.GetLeaseHeld() && len(n.GetChainEpochs()) > 0 {
-				well++
-			}
-			leads = leads || n.GetRole() == "leader"
-		}
+		well, leads := wellOf(nodes)
 		if err == nil && leads && well == len(c.nodes) {
 			return nodes, nil
 		}
@@ -169,6 +162,18 @@ func (c *benchCluster) settled(ctx context.Context) ([]*adminv1.Node, error) {
 			return nil, fmt.Errorf("the cluster is not whole: %d of %d nodes: %w", well, len(c.nodes), errors.Join(err, ctx.Err()))
 		}
 	}
+}
+
+// wellOf counts the nodes that hold their leases and have a chain, and says whether
+// one leads.
+func wellOf(nodes []*adminv1.Node) (well int, leads bool) {
+	for _, n := range nodes {
+		if n.GetLeaseHeld() && len(n.GetChainEpochs()) > 0 {
+			well++
+		}
+		leads = leads || n.GetRole() == "leader"
+	}
+	return well, leads
 }
 
 // freePorts finds n ports in a row that nobody listens at. They are below those

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 
@@ -19,7 +20,8 @@ type clusterBench struct {
 	compare string
 }
 
-// clusterResult is what one of them has found.
+// clusterResult is what one of them has found, or another benchmark that says
+// whether all is as it was acknowledged.
 type clusterResult interface {
 	print(w io.Writer, ink ink) error
 	// problem says what is not as it was acknowledged; "" if all is.
@@ -57,7 +59,7 @@ func (b *clusterBench) addFlags(cmd *cobra.Command) {
 }
 
 // runAndPrint runs a benchmark and prints its result, beside an earlier one of
-// the same key.
+// the same key with as many nodes.
 func (b *clusterBench) runAndPrint(cmd *cobra.Command, k benchKey, run func(ctx context.Context, p *progress) (clusterResult, error)) error {
 	switch {
 	case b.nodes < 3 || b.nodes > devNodesMax:
@@ -67,6 +69,7 @@ func (b *clusterBench) runAndPrint(cmd *cobra.Command, k benchKey, run func(ctx 
 	case b.rate < 0 || b.rate > 10_000:
 		return usagef(cmd, "--rate is %v; want up to 10,000", b.rate)
 	}
+	k.Nodes = b.nodes
 	old, err := findBaseline(b.compare, k)
 	if err != nil {
 		return usage(cmd, err)
@@ -77,6 +80,12 @@ func (b *clusterBench) runAndPrint(cmd *cobra.Command, k benchKey, run func(ctx 
 	if err != nil {
 		return err
 	}
+	return printVerified(cmd, r, old)
+}
+
+// printVerified prints a result beside an earlier one, which may be nil, and fails
+// if not all is as it was acknowledged.
+func printVerified(cmd *cobra.Command, r clusterResult, old json.RawMessage) error {
 	if err := printBench(cmd, r, old, r.print); err != nil {
 		return err
 	}

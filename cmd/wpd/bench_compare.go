@@ -31,6 +31,9 @@ type benchKey struct {
 	Sync      bool    `json:"sync"`
 	DelayMs   float64 `json:"delay_ms"`
 	Followers int     `json:"followers"`
+	Nodes     int     `json:"nodes"`
+	Leading   float64 `json:"leading"`
+	Wanted    uint64  `json:"fragments_wanted"`
 }
 
 func (k benchKey) String() string {
@@ -199,7 +202,7 @@ func compareResults(old, new json.RawMessage) ([]comparison, error) {
 }
 
 // configFields of a result say what it was run with.
-var configFields = []string{"size", "logs", "producers", "rate", "delay_ms", "followers", "rounds"}
+var configFields = []string{"size", "logs", "producers", "rate", "delay_ms", "followers", "nodes", "leading", "fragments_wanted", "rounds"}
 
 // numbers are an object's fields that are numbers, in their order.
 func numbers(object json.RawMessage) ([]comparison, error) {

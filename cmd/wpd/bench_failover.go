@@ -14,36 +14,34 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wpd-io/wpd"
+	"github.com/wpd-io/wpd/node"
 	"github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
 )
 
 // failoverBenchmark kills the node that writes a log, again and again, and
 // measures how long appends stand still.
 type failoverBenchmark struct {
-	nodes   int
-	rounds  int
+	clusterBench
 	leading float64 // share of the rounds
-	rate    float64
-	dir     string
-	compare string
 }
 
 // failoverResult is what it found. Times are in milliseconds.
 type failoverResult struct {
-	Case          string    `json:"case"`
-	Nodes         int       `json:"nodes"`
-	Rounds        int       `json:"rounds"`
-	TTL           float64   `json:"lease_ttl_ms"`
-	Followers     int       `json:"rounds_of_followers"` // the killed one did not lead
-	P50           float64   `json:"p50_ms"`              // of these
-	Max           float64   `json:"max_ms"`
-	Leaders       int       `json:"rounds_of_leaders"` // the killed one led as well
-	LeaderP50     float64   `json:"leader_p50_ms"`
-	LeaderMax     float64   `json:"leader_max_ms"`
-	All           []float64 `json:"rounds_ms"`
-	Acknowledged  int64     `json:"acknowledged"`
-	Verified      bool      `json:"verified"` // all that was acknowledged is there, once, in order
-	VerifyProblem string    `json:"verify_problem,omitempty"`
+	Case         string    `json:"case"`
+	Nodes        int       `json:"nodes"`
+	Rate         float64   `json:"rate"`
+	Leading      float64   `json:"leading"` // share of the rounds in which the killed one was to lead
+	Rounds       int       `json:"rounds"`
+	TTL          float64   `json:"lease_ttl_ms"`
+	Followers    int       `json:"rounds_of_followers"` // the killed one did not lead
+	P50          float64   `json:"p50_ms"`              // of these
+	Max          float64   `json:"max_ms"`
+	Leaders      int       `json:"rounds_of_leaders"` // the killed one led as well
+	LeaderP50    float64   `json:"leader_p50_ms"`
+	LeaderMax    float64   `json:"leader_max_ms"`
+	All          []float64 `json:"rounds_ms"`
+	Acknowledged int64     `json:"acknowledged"`
+	verification
 }
 
 func newBenchFailoverCommand() *cobra.Command {
@@ -61,48 +59,25 @@ first. --leading is the share of the rounds in which it does, which a transfer o
 leadership before the kill sees to; both kinds are told apart.`,
 		Example: "  wpd bench failover --rounds 20\n  wpd bench failover --rounds 20 --leading 1\n  wpd bench failover --nodes 5 -o json",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return b.runAndPrint(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case !(b.leading >= 0 && b.leading <= 1):
+				return usagef(cmd, "--leading is %v; want 0 to 1", b.leading)
+			case b.rate == 0:
+				return usagef(cmd, "--rate is 0; want up to 10,000")
+			}
+			return b.runAndPrint(cmd, benchKey{Case: "failover", Rate: b.rate, Leading: b.leading}, b.run)
+		},
 	}
+	b.addFlags(cmd)
 	f := cmd.Flags()
-	f.IntVar(&b.nodes, "nodes", 3, "how many nodes: 3 to 9")
 	f.IntVar(&b.rounds, "rounds", 20, "how often the writer is killed")
 	f.Float64Var(&b.leading, "leading", 0.5, "share of the rounds in which the writer also leads: 0 to 1")
 	f.Float64Var(&b.rate, "rate", 500, "appends a second")
-	f.StringVar(&b.dir, "dir", "", "directory to work in, below which all is removed in the end (default: the system's for temporary files)")
-	addCompareFlag(f, &b.compare)
 	return cmd
 }
 
-func (b *failoverBenchmark) runAndPrint(cmd *cobra.Command) error {
-	switch {
-	case b.nodes < 3 || b.nodes > devNodesMax:
-		return usagef(cmd, "--nodes is %d; want 3 to %d", b.nodes, devNodesMax)
-	case b.rounds < 1 || b.rounds > 1000:
-		return usagef(cmd, "--rounds is %d; want 1 to 1,000", b.rounds)
-	case !(b.leading >= 0 && b.leading <= 1):
-		return usagef(cmd, "--leading is %v; want 0 to 1", b.leading)
-	case b.rate <= 0 || b.rate > 10_000:
-		return usagef(cmd, "--rate is %v; want up to 10,000", b.rate)
-	}
-	old, err := findBaseline(b.compare, benchKey{Case: "failover"})
-	if err != nil {
-		return usage(cmd, err)
-	}
-	r, err := b.run(cmd.Context(), newProgress(cmd))
-	if err != nil {
-		return err
-	}
-	if err := printBench(cmd, r, old, r.print); err != nil {
-		return err
-	}
-	if !r.Verified {
-		return &exitError{exitDataLoss, errors.New(r.VerifyProblem)}
-	}
-	return nil
-}
-
-func (b *failoverBenchmark) run(ctx context.Context, p *progress) (_ *failoverResult, err error) {
-	defer p.clear()
+func (b *failoverBenchmark) run(ctx context.Context, p *progress) (_ clusterResult, err error) {
 	p.say("starting %d nodes", b.nodes)
 	c, err := startBenchCluster(ctx, b.dir, b.nodes)
 	if err != nil {
@@ -117,7 +92,7 @@ func (b *failoverBenchmark) run(ctx context.Context, p *progress) (_ *failoverRe
 	if err != nil {
 		return nil, c.blame(err)
 	}
-	r := &failoverResult{Case: "failover", Nodes: b.nodes, TTL: 3000}
+	r := &failoverResult{Case: "failover", Nodes: b.nodes, Rate: b.rate, Leading: b.leading, TTL: node.LeaseTTLDefault.Seconds() * 1e3}
 	var followers, leaders []float64
 	for r.Rounds < b.rounds {
 		p.say("round %d of %d", r.Rounds+1, b.rounds)
@@ -143,10 +118,8 @@ func (b *failoverBenchmark) run(ctx context.Context, p *progress) (_ *failoverRe
 		p.say("reading everything back")
 		problem = load.verify(ctx, log)
 	}
-	if r.Verified = problem == nil; !r.Verified {
-		r.VerifyProblem = problem.Error()
-	}
-	return r, nil
+	r.verification = verified(problem)
+	return r, ctx.Err()
 }
 
 func most(v []float64) float64 {
@@ -211,10 +184,6 @@ func (b *failoverBenchmark) arrange(ctx context.Context, c *benchCluster, log *w
 }
 
 func (r *failoverResult) print(w io.Writer, ink ink) error {
-	verified := ink.green("yes")
-	if !r.Verified {
-		verified = ink.red("NO: " + r.VerifyProblem)
-	}
 	line := func(n int, p50, most float64) string {
 		if n == 0 {
 			return "never happened"
@@ -226,7 +195,7 @@ func (r *failoverResult) print(w io.Writer, ink ink) error {
 		{"writer killed", line(r.Followers, r.P50, r.Max)},
 		{"writer that also led", line(r.Leaders, r.LeaderP50, r.LeaderMax)},
 		{"acknowledged", entriesText(uint64(r.Acknowledged))},
-		{"verified", verified},
+		{"verified", r.text(ink)},
 	})
 }
 
@@ -242,8 +211,8 @@ type steady struct {
 	mu     sync.Mutex // guards what follows
 	acked  map[uint64]wpd.LSN
 	newest time.Time     // when the youngest append that is acknowledged was begun
-	moved  chan struct{} // closed and replaced with newest
-	err    error
+	moved  chan struct{} // closed and replaced with each answer
+	err    error         // the first append that failed
 }
 
 func startSteady(ctx context.Context, log *wpd.Log, rate float64) (*steady, error) {
@@ -272,15 +241,14 @@ func (s *steady) run(ctx context.Context, every time.Duration) {
 			lsn, err := pending.Wait(context.Background())
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if err != nil {
-				if ctx.Err() == nil {
-					s.err = errors.Join(s.err, err)
+			switch {
+			case err == nil:
+				s.acked[n] = lsn
+				if begun.After(s.newest) {
+					s.newest = begun
 				}
-				return
-			}
-			s.acked[n] = lsn
-			if begun.After(s.newest) {
-				s.newest = begun
+			case s.err == nil && ctx.Err() == nil:
+				s.err = err
 			}
 			close(s.moved)
 			s.moved = make(chan struct{})

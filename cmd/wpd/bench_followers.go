@@ -14,6 +14,9 @@ import (
 	"github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
 )
 
+// crowdEntry is what wakes them.
+const crowdEntry = "wake up"
+
 // followersBenchmark measures what followers cost a server that have nothing to
 // read.
 type followersBenchmark struct {
@@ -41,8 +44,7 @@ type followersResult struct {
 	StoreRequests *uint64 `json:"store_requests,omitempty"` // of the server in the window
 	ServerCPU     float64 `json:"server_cpu_percent"`       // of one processor, in the window
 	WakeMs        float64 `json:"wake_ms"`                  // from an append until the last follower had it
-	Verified      bool    `json:"verified"`                 // each follower got that entry, and nothing else
-	VerifyProblem string  `json:"verify_problem,omitempty"`
+	verification          // each follower got that entry, and nothing else
 
 	Addr            string `json:"addr"`
 	RequestsMissing string `json:"store_requests_missing,omitempty"` // why they are not known
@@ -109,13 +111,7 @@ func (b *followersBenchmark) runAndPrint(cmd *cobra.Command) error {
 	if r.RequestsMissing != "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s: store requests are not known: %s\n", cmd.CommandPath(), r.RequestsMissing)
 	}
-	if err := printBench(cmd, r, old, r.print); err != nil {
-		return err
-	}
-	if !r.Verified {
-		return &exitError{exitDataLoss, errors.New(r.VerifyProblem)}
-	}
-	return nil
+	return printVerified(cmd, r, old)
 }
 
 func (b *followersBenchmark) run(ctx context.Context) (_ *followersResult, err error) {
@@ -138,10 +134,13 @@ func (b *followersBenchmark) run(ctx context.Context) (_ *followersResult, err e
 	if err != nil {
 		return nil, err
 	}
-	following, stop := context.WithCancel(ctx)
-	crowd := &crowd{stop: stop}
+	crowd := &crowd{dial: b.dial, status: b.admin.Status, per: b.perConnection, noun: "follower", p: b.p}
+	following := crowd.begin(ctx)
 	defer func() { err = errors.Join(err, crowd.close()) }()
-	if err := b.connect(following, crowd, log.Name(), before.GetStats().GetReadStreams()); err != nil {
+	err = crowd.connect(following, b.followers, log.Name(), wpd.Earliest, before.GetStats().GetReadStreams(), func(_ int, r *wpd.Reader) error {
+		return follow(following, log.Name(), r)
+	})
+	if err != nil {
 		return nil, err
 	}
 	r := &followersResult{
@@ -156,52 +155,35 @@ func (b *followersBenchmark) run(ctx context.Context) (_ *followersResult, err e
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	r.WakeMs, r.Verified = round(took.Seconds()*1e3), err == nil
-	if err != nil {
-		r.VerifyProblem = err.Error()
-	}
+	r.WakeMs, r.verification = round(took.Seconds()*1e3), verified(err)
 	return r, nil
 }
 
-// connect starts the followers and waits until the server has them all.
-func (b *followersBenchmark) connect(ctx context.Context, crowd *crowd, log string, others uint64) error {
-	for n := 0; n < b.followers; n += b.perConnection {
-		b.p.say("connecting: %s of %s followers", countText(n), countText(b.followers))
-		c, err := b.dial(ctx)
-		if err != nil {
-			return err
-		}
-		crowd.clients = append(crowd.clients, c)
-		l, err := c.Log(ctx, log)
-		if err != nil {
-			return err
-		}
-		for range min(b.perConnection, b.followers-n) {
-			if err := crowd.follow(ctx, l); err != nil {
-				return err
-			}
-		}
+// follow is one follower, which waits for the entry.
+func follow(ctx context.Context, log string, r *wpd.Reader) error {
+	entries, err := r.NextBatch(ctx)
+	if err == nil && (len(entries) != 1 || entries[0].LSN != 1 || string(entries[0].Data) != crowdEntry) {
+		err = fmt.Errorf("a follower got %d entries, the first with LSN %d; want the one of LSN 1", len(entries), entries[0].LSN)
 	}
-	deadline := time.Now().Add(crowdWait)
-	for {
-		status, err := b.admin.Status(ctx)
-		if err != nil {
-			return err
-		}
-		have := status.GetStats().GetReadStreams()
-		switch {
-		case have >= others+uint64(b.followers):
-			return nil
-		case crowd.failed.Load() != nil:
-			return *crowd.failed.Load()
-		case time.Now().After(deadline):
-			return fmt.Errorf("%w: the server has %d read streams after %v; want %d more than the %d before",
-				wpd.ErrUnavailable, have, crowdWait, b.followers, others)
-		}
-		if err := wait(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
+	if err != nil {
+		return fmt.Errorf("follow log %s: %w", log, err)
 	}
+	return nil
+}
+
+// wake appends the entry, and returns how long it took until all had it.
+func (c *crowd) wake(ctx context.Context, log *wpd.Log) (time.Duration, error) {
+	start := time.Now()
+	w, err := log.Writer(ctx)
+	if err == nil {
+		_, err = w.Append(ctx, []byte(crowdEntry))
+		err = errors.Join(err, w.Close())
+	}
+	if err != nil {
+		return 0, err
+	}
+	err = c.finish(crowdWait)
+	return time.Since(start), err
 }
 
 // idle lets time pass, and measures the server.

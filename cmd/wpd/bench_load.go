@@ -254,15 +254,16 @@ func (p *producer) generate(ctx context.Context, q quota, interval time.Duration
 	}
 }
 
-// sleepUntil sleeps until a time of sinceStart.
+// sleepUntil sleeps until a time of sinceStart. Once ctx has ended, it returns its
+// error, also if that time has passed: whoever is behind is told to stop, too.
 func sleepUntil(ctx context.Context, at int64) error {
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		left := time.Duration(at - sinceStart())
 		if left <= 0 {
 			return nil
-		}
-		if err := ctx.Err(); err != nil {
-			return err
 		}
 		sleepFor(min(left, 50*time.Millisecond))
 	}

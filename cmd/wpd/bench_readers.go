@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/wpd-io/wpd"
 	"github.com/wpd-io/wpd/rpc/client"
@@ -174,9 +174,7 @@ type readersMeasurement struct {
 	load             *load
 	stream           *stream
 	writer, follower *client.Admin
-	clients          []*wpd.Client
-	readers          []*wpd.Reader
-	lap              []*lapping
+	lap              []*lapping // of each connection
 }
 
 // lapping is the readers of one connection.
@@ -189,40 +187,41 @@ type lapping struct {
 const readersPerConnection = 100
 
 // run connects the readers, appends, and waits until all have everything.
-func (m *readersMeasurement) run(ctx context.Context, addr, name string) (*readersResult, error) {
+func (m *readersMeasurement) run(ctx context.Context, addr, name string) (_ *readersResult, err error) {
 	b := m.b
 	r := &readersResult{Case: "readers", Nodes: b.nodes, Size: int64(b.size), Rate: b.rate, Followers: b.readers}
-	following, stop := context.WithCancel(ctx)
-	defer stop()
-	g, following := errgroup.WithContext(following)
+	crowd := &crowd{
+		dial:   func(ctx context.Context) (*wpd.Client, error) { return wpd.Dial(ctx, addr) },
+		status: m.follower.Status, per: readersPerConnection, noun: "reader", p: m.p,
+	}
+	following := crowd.begin(ctx)
+	defer func() { err = errors.Join(err, crowd.close()) }()
 	var want atomic.Int64
 	want.Store(-1)
-	if err := m.connect(following, g, addr, name, &want); err != nil {
-		stop()
-		if why := g.Wait(); why != nil && ctx.Err() == nil {
-			err = why
-		}
+	if err := m.connect(following, crowd, name, &want); err != nil {
 		return nil, err
 	}
 	from, err := m.usage(ctx, addr, r)
 	if err != nil {
-		stop()
-		return nil, errors.Join(err, g.Wait())
+		return nil, err
 	}
 	m.p.say("%s follow for %v", plural(b.readers, "reader"), b.duration)
 	begin := time.Now()
 	part, err := m.load.run(ctx, quota{duration: b.duration})
 	if err != nil {
-		stop()
-		return nil, errors.Join(err, g.Wait())
+		crowd.stop()
+		return nil, errors.Join(err, crowd.g.Wait())
 	}
 	took := time.Since(begin)
 	want.Store(int64(m.stream.seq))
-	late := time.AfterFunc(followWait, stop)
 	_, err = m.stream.writer.Append(ctx, m.load.producers[0].payloads.next(m.stream, sinceStart())) // whoever has everything already sees that
-	problem := g.Wait()
-	if err != nil || ctx.Err() != nil || late.Stop() && errors.Is(problem, context.Canceled) {
-		return nil, errors.Join(err, ctx.Err(), problem)
+	if err != nil {
+		crowd.stop()
+		return nil, errors.Join(err, crowd.g.Wait())
+	}
+	problem := crowd.finish(followWait)
+	if ctx.Err() != nil || errors.Is(problem, context.Canceled) { // readers that were given up have lost nothing
+		return nil, cmp.Or(ctx.Err(), problem)
 	}
 	to, err := m.usage(ctx, addr, r)
 	if err != nil {
@@ -254,50 +253,18 @@ func (m *readersMeasurement) sum(r *readersResult, part *part, from, to readersU
 	}
 }
 
-// connect starts the readers, and waits until the node has them all.
-func (m *readersMeasurement) connect(ctx context.Context, g *errgroup.Group, addr, name string, want *atomic.Int64) error {
+// connect starts the readers where the log ends now, and waits until the node has
+// them all.
+func (m *readersMeasurement) connect(ctx context.Context, crowd *crowd, name string, want *atomic.Int64) error {
 	at := *m.stream // all of it is acknowledged
 	for n := 0; n < m.b.readers; n += readersPerConnection {
-		m.p.say("connecting: %s of %s readers", countText(n), countText(m.b.readers))
-		c, err := wpd.Dial(ctx, addr)
-		if err != nil {
-			return err
-		}
-		m.clients = append(m.clients, c)
-		log, err := c.Log(ctx, name)
-		if err != nil {
-			return err
-		}
-		lap := &lapping{seen: newLatencies()}
-		m.lap = append(m.lap, lap)
-		for range min(readersPerConnection, m.b.readers-n) {
-			r, err := log.Reader(ctx, wpd.From(wpd.LSN(at.seq+1)), wpd.Follow())
-			if err != nil {
-				return err
-			}
-			m.readers = append(m.readers, r)
-			checks := newChecker(0)
-			checks.next, checks.chains[0] = at.seq+1, &chainPos{seq: at.seq, prev: at.prev}
-			g.Go(func() error { return lap.read(ctx, r, checks, want) })
-		}
+		m.lap = append(m.lap, &lapping{seen: newLatencies()})
 	}
-	deadline := time.Now().Add(crowdWait)
-	for {
-		s, err := m.follower.Status(ctx)
-		if err != nil {
-			return err
-		}
-		have := s.GetStats().GetReadStreams()
-		switch {
-		case have >= uint64(m.b.readers):
-			return nil
-		case time.Now().After(deadline):
-			return fmt.Errorf("%w: the node has %d read streams after %v; want %d", wpd.ErrUnavailable, have, crowdWait, m.b.readers)
-		}
-		if err := wait(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-	}
+	return crowd.connect(ctx, m.b.readers, name, wpd.From(wpd.LSN(at.seq+1)), 0, func(conn int, r *wpd.Reader) error {
+		checks := newChecker(0)
+		checks.next, checks.chains[0] = at.seq+1, &chainPos{seq: at.seq, prev: at.prev}
+		return m.lap[conn].read(ctx, r, checks, want)
+	})
 }
 
 // read follows the log until it has more entries than want says, once that is
@@ -354,12 +321,6 @@ func (m *readersMeasurement) usage(ctx context.Context, addr string, r *readersR
 
 func (m *readersMeasurement) close() error {
 	var errs []error
-	for _, r := range m.readers {
-		errs = append(errs, r.Close())
-	}
-	for _, c := range m.clients {
-		errs = append(errs, c.Close())
-	}
 	for _, a := range []*client.Admin{m.writer, m.follower} {
 		if a != nil {
 			errs = append(errs, a.Close())

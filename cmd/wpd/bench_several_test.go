@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,12 +29,15 @@ func benchSeveral[R any](t *testing.T, line string) (r R) {
 	require.NoError(t, err)
 	require.Empty(t, left, "all is removed")
 
-	// Another run can be compared with it.
-	file := filepath.Join(t.TempDir(), "old.json")
-	require.NoError(t, os.WriteFile(file, []byte(stdout), 0o600))
-	old, err := loadBaseline(file)
+	// Another run with the same flags can be compared with it: what it would look
+	// for is what was printed.
+	old, err := loadBaseline(inputFile(t, stdout))
 	require.NoError(t, err)
 	require.Len(t, old.results, 1)
+	none := inputFile(t, `{"case":"none","verified":true}`)
+	code, _, stderr = runWpd(append(args, "--compare", none)...)
+	require.Equal(t, exitUsage, code, stderr)
+	require.Contains(t, stderr, "it has nothing of "+old.results[0].key.String()+";")
 	compared, err := compareResults(old.results[0].raw, old.results[0].raw)
 	require.NoError(t, err)
 	require.NotEmpty(t, compared)

@@ -32,18 +32,17 @@ type siegeBenchmark struct {
 // siegeResult is what it found. Times are those that 99 of 100 took at most,
 // from when they were due.
 type siegeResult struct {
-	Case        string        `json:"case"`
-	Rate        float64       `json:"rate"`
-	Seconds     float64       `json:"seconds"`       // of each attack
-	AppendP99   float64       `json:"append_p99_us"` // in all calms
-	ReadP99     float64       `json:"read_p99_us"`
-	RSSBefore   int64         `json:"rss_before_bytes"` // of the server
-	RSSGrowth   int64         `json:"rss_growth_bytes"` // the most, under any attack
-	AppendRatio float64       `json:"append_ratio"`     // the worst, of an attack to the calms
-	ReadRatio   float64       `json:"read_ratio"`
-	Verified    bool          `json:"verified"` // everybody was served, and all that was acknowledged is there
-	Problem     string        `json:"verify_problem,omitempty"`
-	Attacks     []siegeAttack `json:"attacks"`
+	Case         string        `json:"case"`
+	Rate         float64       `json:"rate"`
+	Seconds      float64       `json:"seconds"`       // of each attack
+	AppendP99    float64       `json:"append_p99_us"` // in all calms
+	ReadP99      float64       `json:"read_p99_us"`
+	RSSBefore    int64         `json:"rss_before_bytes"` // of the server
+	RSSGrowth    int64         `json:"rss_growth_bytes"` // the most, under any attack
+	AppendRatio  float64       `json:"append_ratio"`     // the worst, of an attack to the calms
+	ReadRatio    float64       `json:"read_ratio"`
+	verification               // everybody was served, and all that was acknowledged is there
+	Attacks      []siegeAttack `json:"attacks"`
 
 	Addr string `json:"addr"`
 }
@@ -146,13 +145,7 @@ func (b *siegeBenchmark) runAndPrint(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := printBench(cmd, r, old, r.print); err != nil {
-		return err
-	}
-	if !r.Verified {
-		return &exitError{exitDataLoss, errors.New(r.Problem)}
-	}
-	return nil
+	return printVerified(cmd, r, old)
 }
 
 func (b *siegeBenchmark) run(ctx context.Context, attacks []siege.Attack) (_ *siegeResult, err error) {
@@ -177,16 +170,14 @@ func (b *siegeBenchmark) run(ctx context.Context, attacks []siege.Attack) (_ *si
 	}
 	r := &siegeResult{Case: "siege", Rate: b.rate, Seconds: round(b.duration.Seconds()), Addr: b.addr}
 	err = b.attackAll(ctx, attacks, v, log, r)
-	ended := v.end(context.WithoutCancel(ctx))
+	ended := v.end(ctx)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		return nil, err
 	}
-	if r.Verified = ended == nil; ended != nil {
-		r.Problem = ended.Error()
-	}
+	r.verification = verified(ended)
 	return r, nil
 }
 
@@ -281,7 +272,7 @@ func (r *siegeResult) finish(calm watch, under []watch) {
 func (r *siegeResult) print(w io.Writer, ink ink) error {
 	verified := ink.green("yes") + " everybody was served, and what was acknowledged is there"
 	if !r.Verified {
-		verified = ink.red("NO") + " " + r.Problem
+		verified = ink.red("NO") + " " + r.VerifyProblem
 	}
 	rows := [][]string{{"(calm)", microsText(r.AppendP99), "", microsText(r.ReadP99), "", sizeText(r.RSSBefore), ""}}
 	for _, a := range r.Attacks {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -103,5 +104,66 @@ func TestVictimsFail(t *testing.T) {
 	require.NoError(t, c.Delete(t.Context(), "log"))
 	require.Eventually(t, func() bool { _, err := v.watched(); return errors.Is(err, wpd.ErrDeleted) }, 10*time.Second, time.Millisecond)
 	require.ErrorIs(t, v.end(t.Context()), wpd.ErrDeleted)
+	require.NoError(t, c.Close())
+}
+
+// TestVictimsBehind: a rate that nobody can keep does not keep anybody from ending.
+func TestVictimsBehind(t *testing.T) {
+	w := benchWorld(t, true)
+	c, err := wpd.Dial(t.Context(), w.flags[1])
+	require.NoError(t, err)
+	log, err := c.Create(t.Context(), "log", wpd.LogConfig{})
+	require.NoError(t, err)
+	v, err := beginVictims(t.Context(), log, 1e6)
+	require.NoError(t, err)
+	seen := func() (appends, reads int64) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return v.now.appends.TotalCount(), v.now.reads.TotalCount()
+	}
+	require.Eventually(t, func() bool { appends, reads := seen(); return min(appends, reads) > 10 }, 30*time.Second, time.Millisecond)
+	ended := make(chan error, 1)
+	go func() { ended <- v.end(t.Context()) }()
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(victimWait):
+		t.Fatal("they go on for ever")
+	}
+	require.NoError(t, c.Close())
+}
+
+// TestSleepUntil: an end is told to whoever is late as well.
+func TestSleepUntil(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, at := range []time.Duration{-time.Hour, 0, time.Millisecond} {
+		due := sinceStart() + int64(at)
+		require.NoError(t, sleepUntil(ctx, due))
+		require.GreaterOrEqual(t, sinceStart(), due)
+	}
+	cancel()
+	for _, at := range []time.Duration{-time.Hour, 0, time.Hour} {
+		require.ErrorIs(t, sleepUntil(ctx, sinceStart()+int64(at)), context.Canceled)
+	}
+}
+
+// TestTrickleBehind is TestVictimsBehind for bench drain.
+func TestTrickleBehind(t *testing.T) {
+	w := benchWorld(t, true)
+	c, err := wpd.Dial(t.Context(), w.flags[1])
+	require.NoError(t, err)
+	load, logs, err := (&benchCluster{client: c}).writers(t.Context(), 2)
+	require.NoError(t, err)
+	trickle := startTrickle(t.Context(), logs, load, 1e6)
+	require.Eventually(t, func() bool { s, err := trickle.next(); return err == nil && len(s.all) > 100 }, 30*time.Second, time.Millisecond)
+	ended := make(chan error, 1)
+	go func() { ended <- trickle.end() }()
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(victimWait):
+		t.Fatal("it goes on for ever")
+	}
+	require.NoError(t, trickle.verify(t.Context()))
 	require.NoError(t, c.Close())
 }

@@ -30,7 +30,8 @@ type takeoverResult struct {
 	Case      string    `json:"case"`
 	Nodes     int       `json:"nodes"`
 	Logs      int       `json:"logs"`
-	Fragments uint64    `json:"fragments"` // of the chain, in the last round
+	Wanted    uint64    `json:"fragments_wanted"` // of the chain, at least
+	Fragments uint64    `json:"fragments"`        // of the chain, in the last round
 	DelayMs   float64   `json:"delay_ms"`
 	Rounds    int       `json:"rounds"`
 	P50       float64   `json:"p50_ms"`     // from when the lease had lapsed until an append was acknowledged; median
@@ -65,7 +66,7 @@ of them is; these are appended all at once, when the first is there.`,
 			case b.delay < 0 || b.delay > time.Second:
 				return usagef(cmd, "--delay is %v; want up to 1s", b.delay)
 			}
-			return b.runAndPrint(cmd, benchKey{Case: "takeover", Logs: b.logs, DelayMs: b.delay.Seconds() * 1e3}, b.run)
+			return b.runAndPrint(cmd, benchKey{Case: "takeover", Logs: b.logs, DelayMs: b.delay.Seconds() * 1e3, Wanted: b.fragments}, b.run)
 		},
 	}
 	b.addFlags(cmd)
@@ -94,7 +95,7 @@ func (b *takeoverBenchmark) run(ctx context.Context, p *progress) (_ clusterResu
 	if err := t.begin(ctx); err != nil {
 		return nil, c.blame(err)
 	}
-	r := &takeoverResult{Case: "takeover", Nodes: b.nodes, Logs: b.logs, DelayMs: b.delay.Seconds() * 1e3}
+	r := &takeoverResult{Case: "takeover", Nodes: b.nodes, Logs: b.logs, DelayMs: b.delay.Seconds() * 1e3, Wanted: b.fragments}
 	var lapse, sealed []float64
 	for r.Rounds < b.rounds {
 		x, err := t.round(ctx, r.Rounds)

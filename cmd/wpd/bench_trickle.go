@@ -45,9 +45,13 @@ type stretch struct {
 	worst []int64 // ns, of each log
 }
 
-// queueMax is how many entries of one log may be under way: more than wait even
-// while a node is dead.
-const queueMax = 4096
+// queueSeconds is for how long entries may be under way before appending waits for
+// them: longer than even a node that is dead makes them wait.
+const queueSeconds = 10
+
+// queueMax is how many entries of one log may be under way, where all together
+// get that many in a second. 64 more are for rates that are low.
+func queueMax(rate float64, logs int) int { return int(rate*queueSeconds)/logs + 64 }
 
 // startTrickle begins to append to logs, whose writers l has.
 func startTrickle(ctx context.Context, logs []*wpd.Log, l *load, rate float64) *trickle {
@@ -57,7 +61,7 @@ func startTrickle(ctx context.Context, logs []*wpd.Log, l *load, rate float64) *
 	}
 	ctx, t.stop = context.WithCancel(ctx)
 	for i := range t.queues {
-		t.queues[i] = make(chan drop, queueMax)
+		t.queues[i] = make(chan drop, queueMax(rate, len(logs)))
 		t.wg.Go(func() { t.await(i) })
 	}
 	t.wg.Go(func() { t.run(ctx) })

@@ -11,7 +11,6 @@ import (
 
 	"github.com/wpd-io/wpd/cluster"
 	"github.com/wpd-io/wpd/node"
-	"github.com/wpd-io/wpd/rpc/client"
 	"github.com/wpd-io/wpd/wal/offline"
 )
 
@@ -126,7 +125,7 @@ func recoverCluster(cmd *cobra.Command, c node.RecoverConfig, file []string, dry
 	done, err := r.Run(ctx)
 	say.clear()
 	if err != nil {
-		return advise(recoverAdvice(err), "run the same command again; until it has succeeded, no node of the cluster starts")
+		return runAdvice(err)
 	}
 	if wantsObjects(cmd) {
 		return tellRecovery(cmd, done, c, true)
@@ -143,13 +142,22 @@ func recoverCluster(cmd *cobra.Command, c node.RecoverConfig, file []string, dry
 func answers(ctx context.Context, clusterID, addr string) bool {
 	ctx, cancel := context.WithTimeout(ctx, aliveWait)
 	defer cancel()
-	a, err := client.DialAdmin(ctx, client.Config{Addrs: []string{addr}})
+	a, err := dialOne(ctx, addr)
 	if err != nil {
 		return false
 	}
 	defer a.Close() //nolint:errcheck // nothing is under way
 	s, err := a.Status(ctx)
 	return err == nil && s.GetClusterId() == clusterID
+}
+
+// runAdvice says what to do about a recovery that was to begin, and has not
+// succeeded. While nodes are alive, it does not begin.
+func runAdvice(err error) error {
+	if typed[*node.AliveError](err) {
+		return recoverAdvice(err)
+	}
+	return advise(recoverAdvice(err), "run the same command again; if it had begun, no node of the cluster starts until it has succeeded")
 }
 
 // recoverAdvice says what to do where the error alone leaves that open.

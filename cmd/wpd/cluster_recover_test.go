@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd"
+	"github.com/wpd-io/wpd/cluster"
 	"github.com/wpd-io/wpd/node"
 )
 
@@ -165,4 +168,45 @@ func TestRestoreErrors(t *testing.T) {
 	require.Contains(t, stdout, "it can't know")
 	require.Contains(t, stderr, "start node n1 on it")
 	require.Contains(t, w.fails(exitConflict, "log", "list"), "goes on as incarnation 2")
+}
+
+// TestPublish: a name appears for bytes that are durable, or not at all.
+func TestPublish(t *testing.T) {
+	dir := t.TempDir()
+	make := func(name string) *os.File {
+		f, err := os.Create(filepath.Join(dir, name))
+		require.NoError(t, err)
+		_, err = f.WriteString(name)
+		require.NoError(t, err)
+		return f
+	}
+	path := filepath.Join(dir, "metadata")
+	unsynced := make("unsynced")
+	require.NoError(t, unsynced.Close())
+	require.ErrorIs(t, publish(unsynced, path), os.ErrClosed)
+	require.NoFileExists(t, path)
+	one, two := make("one"), make("two")
+	require.NoError(t, publish(one, path))
+	require.ErrorIs(t, publish(two, path), os.ErrExist)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "one", string(b))
+	require.NoError(t, errors.Join(one.Close(), two.Close()))
+}
+
+// TestRunAdvice: a recovery is only to be run again where that helps.
+func TestRunAdvice(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int
+		try  string
+	}{
+		{&node.AliveError{Nodes: []string{"n2 at 127.0.0.1:7080"}}, exitConflict, "stop them"},
+		{errors.New("disk on fire"), exitUnexpected, "run the same command again; if it had begun"},
+		{&cluster.SnapshotError{}, exitConflict, "run the same command again; if it had begun"},
+	} {
+		code, try := classify(runAdvice(fmt.Errorf("recover: %w", c.err)))
+		require.Equal(t, c.code, code, "%v", c.err)
+		require.Contains(t, try, c.try)
+	}
 }

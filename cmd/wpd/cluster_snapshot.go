@@ -69,8 +69,24 @@ func saveSnapshot(ctx context.Context, a *client.Admin, path string) (size int64
 	if err != nil {
 		return 0, err
 	}
-	if err := errors.Join(f.Sync(), os.Link(f.Name(), path)); err != nil {
+	if err := publish(f, path); err != nil {
 		return 0, fmt.Errorf("save the metadata: %w", err)
 	}
 	return info.Size(), nil
+}
+
+// publish gives a file its name once its bytes are durable, and makes the name
+// durable as well. An existing file is not overwritten.
+func publish(f *os.File, path string) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -25,8 +25,8 @@ With --nodes N it is a cluster of N nodes, each in a process of its own, whose p
 prints: kill one, and see the others take over.
 
 It logs warnings only, says on stderr where it listens, and then "ready". Clients
-may measure the bucket (wpd bench --addr), and ask for the gRPC interface
-(reflection). An interrupt or SIGTERM ends it in good order.`,
+may measure the bucket (wpd bench --addr). One node also offers reflection: clients
+may ask it for the gRPC interface. An interrupt or SIGTERM ends it in good order.`,
 		Example: `  wpd dev
   wpd dev --dir ./wpd-data
   wpd dev --nodes 3
@@ -51,6 +51,11 @@ func (d *dev) run(cmd *cobra.Command) (err error) {
 	if d.nodes < 1 || d.nodes > devNodesMax {
 		return usagef(cmd, "--nodes %d; want 1 to %d", d.nodes, devNodesMax)
 	}
+	for _, flag := range []string{"http-listen", "insecure", "log-format"} {
+		if d.nodes > 1 && cmd.Flags().Changed(flag) {
+			return usagef(cmd, "--%s is for one node, not for --nodes %d", flag, d.nodes)
+		}
+	}
 	lost := d.dir == ""
 	if lost {
 		if d.dir, err = os.MkdirTemp("", "wpd-dev-"); err != nil {
@@ -62,7 +67,7 @@ func (d *dev) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	if d.nodes > 1 {
-		return d.runNodes(cmd, d.nodes)
+		return d.runNodes(cmd, d.nodes, lost)
 	}
 	n := &d.node
 	n.Bucket, n.DataDir = fileURL(filepath.Join(d.dir, "objects")), filepath.Join(d.dir, "node")
@@ -80,11 +85,15 @@ func (d *dev) run(cmd *cobra.Command) (err error) {
 		if a := n.HTTPAddr(); a != nil {
 			fmt.Fprintf(w, "  %s  http://%s/\n", ink.dim("HTTP"), a)
 		}
-		kept := ""
-		if lost {
-			kept = "  (temporary: lost at exit; --dir keeps it)"
-		}
-		fmt.Fprintf(w, "  %s  %s%s\n", ink.dim("data"), d.dir, kept)
+		fmt.Fprintf(w, "  %s  %s%s\n", ink.dim("data"), d.dir, keptText(lost))
 	}
 	return s.run(cmd.Context())
+}
+
+// keptText says, behind a directory, what will become of it.
+func keptText(lost bool) string {
+	if lost {
+		return "  (temporary: lost at exit; --dir keeps it)"
+	}
+	return ""
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,9 +41,14 @@ type devNode struct {
 	err   error
 }
 
+// again is the node once more, before it is started.
+func (x *devNode) again() *devNode {
+	return &devNode{name: x.name, grpc: x.grpc, http: x.http, args: x.args, ready: make(chan struct{}), ended: make(chan struct{})}
+}
+
 // runNodes runs a cluster, each node of it in a process of its own, until ctx
 // ends or all nodes have.
-func (d *dev) runNodes(cmd *cobra.Command, n int) error {
+func (d *dev) runNodes(cmd *cobra.Command, n int, lost bool) error {
 	nodes, err := d.plan(n)
 	if err != nil {
 		return err
@@ -72,7 +78,7 @@ func (d *dev) runNodes(cmd *cobra.Command, n int) error {
 		select {
 		case <-ready:
 			if !serving {
-				w.banner(d.dir, nodes)
+				w.banner(d.dir+keptText(lost), nodes)
 			}
 			serving, ready = true, nil
 		case x := <-gone:
@@ -107,7 +113,7 @@ func (d *dev) plan(n int) ([]*devNode, error) {
 	}
 	nodes := make([]*devNode, n)
 	for i := range nodes {
-		x := &devNode{name: fmt.Sprintf("n%d", i+1), grpc: at(i, 0), http: at(i, 3), ready: make(chan struct{}), ended: make(chan struct{})}
+		x := (&devNode{name: fmt.Sprintf("n%d", i+1), grpc: at(i, 0), http: at(i, 3)}).again()
 		x.args = []string{
 			"serve", "--node-id", x.name, "--data-dir", filepath.Join(d.dir, x.name), "--bucket", fileURL(filepath.Join(d.dir, "objects")),
 			"--listen", x.grpc, "--raft-listen", at(i, 1), "--gossip-listen", at(i, 2), "--http-listen", x.http,
@@ -118,6 +124,15 @@ func (d *dev) plan(n int) ([]*devNode, error) {
 	return nodes, nil
 }
 
+// nodeEnviron is an environment without wpd's own settings: what a node is to be, its
+// flags say. What others made stays; that of our tests is among it.
+func nodeEnviron(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return name == configEnv || strings.HasPrefix(name, envPrefix) && !foreign.MatchString(name)
+	})
+}
+
 // start starts the process. It ends when we do, however we end.
 func (x *devNode) start(w *lineWriter) error {
 	self, err := os.Executable()
@@ -125,6 +140,7 @@ func (x *devNode) start(w *lineWriter) error {
 		return err
 	}
 	x.cmd = exec.Command(self, append(x.args, "--end-with-stdin")...)
+	x.cmd.Env = nodeEnviron(os.Environ())
 	x.cmd.SysProcAttr = ownGroup() // a Ctrl-C is for us: we end the nodes in good order
 	if x.stdin, err = x.cmd.StdinPipe(); err != nil {
 		return err
@@ -192,13 +208,13 @@ func (w *lineWriter) say(format string, args ...any) {
 }
 
 // banner says where everything is, and then that it is ready.
-func (w *lineWriter) banner(dir string, nodes []*devNode) {
+func (w *lineWriter) banner(data string, nodes []*devNode) {
 	w.say("%s %s", w.ink.bold("wpd dev"), readVersion().Version)
 	var addrs []string
 	for _, x := range nodes {
 		w.say("  %s  pid %d  gRPC %s  HTTP http://%s/", w.ink.bold(x.name), x.cmd.Process.Pid, x.grpc, x.http)
 		addrs = append(addrs, x.grpc)
 	}
-	w.say("  %s  %s", w.ink.dim("data"), dir)
+	w.say("  %s  %s", w.ink.dim("data"), data)
 	w.say("ready grpc=%s", strings.Join(addrs, ","))
 }

@@ -191,7 +191,7 @@ func openAdvice(err error) error {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return advise(&exitError{exitConflict, err}, "stop what listens there, or choose another port: --listen, --http-listen, --raft-listen, --gossip-listen")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return advise(&exitError{exitUsage, err}, "an address of this machine: --listen, --http-listen")
+		return advise(&exitError{exitUsage, err}, "an address of this machine: --listen, --http-listen, --raft-listen, --gossip-listen")
 	}
 	return err
 }

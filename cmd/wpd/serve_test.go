@@ -301,6 +301,7 @@ func TestServeRefuses(t *testing.T) {
 		{onDir(dir, "--listen", "0.0.0.0:0"), exitUsage, "no TLS yet", "--insecure"},
 		{onDir(dir, "--http-listen", ":0"), exitUsage, "no TLS yet", "--http-listen"},
 		{onDir(dir, "--listen", "192.0.2.1:7070", "--insecure"), exitUsage, "192.0.2.1:7070", "an address of this machine"},
+		{onDir(dir, "--raft-listen", "192.0.2.1:7071", "--insecure", "--bootstrap"), exitUsage, "192.0.2.1:7071", "--raft-listen"},
 		{onDir(dir, "--config", "/does/not/exist"), exitNotFound, "/does/not/exist", ""},
 		{onDir(dir, "--window", "100"), exitUsage, "want 1 to 64", ""},
 		{[]string{"serve", "--bucket", fileURL(file), "--data-dir", dir + "/n"}, exitUnexpected, "not a directory", ""},

@@ -41,13 +41,8 @@ func (s *sky) members() (all []*adminv1.Node) {
 func (s *sky) whole() {
 	s.t.Helper()
 	s.await("the cluster to be whole", func() bool {
-		well, leads, all := 0, false, s.members()
-		for _, n := range all {
-			if n.GetLeaseHeld() && len(n.GetChainEpochs()) > 0 {
-				well++
-			}
-			leads = leads || n.GetRole() == "leader"
-		}
+		all := s.members()
+		well, leads := wellOf(all)
 		return leads && well == len(s.up()) && len(all) == well
 	})
 }

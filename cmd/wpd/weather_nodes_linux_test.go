@@ -20,6 +20,8 @@ const (
 	// skyTTL is that of the leases: shorter than the default, so that a test
 	// that waits for many to lapse comes to an end.
 	skyTTL = 1500 * time.Millisecond
+	// skyPorts is how many ports a node listens at.
+	skyPorts = 4
 	// skyWait is how long anything may take that must happen.
 	skyWait = 60 * time.Second
 )
@@ -49,17 +51,22 @@ type skyNode struct {
 // newSky starts n nodes. They end with the test.
 func newSky(t *testing.T, n int, change func(s *sky)) *sky {
 	dir := t.TempDir()
-	s := &sky{t: t, dir: dir, bucket: fileURL(filepath.Join(dir, "objects")), binary: wpdBinary(t)}
+	s := &sky{t: t, dir: dir, bucket: fileURL(filepath.Join(dir, "objects"))}
 	if change != nil {
 		change(s)
+	}
+	if s.binary == "" {
+		s.binary = wpdBinary(t)
 	}
 	t.Cleanup(func() {
 		for _, x := range s.nodes {
 			x.end()
 		}
 	})
-	for range n {
-		s.add()
+	first, err := freePorts(skyPorts * n) // of all at a time: of those drawn one by one, two could be the same
+	require.NoError(t, err)
+	for i := range n {
+		s.addAt(first + skyPorts*i)
 	}
 	for _, x := range s.nodes {
 		x.args = append(x.args, "--bootstrap-expect", strconv.Itoa(n))
@@ -69,10 +76,16 @@ func newSky(t *testing.T, n int, change func(s *sky)) *sky {
 	return s
 }
 
-// add makes a node that knows of the first three, and does not start it.
-func (s *sky) add() (i int) {
-	port, err := freePorts(4)
+// add makes a node that knows of the first three, and does not start it. All
+// others run, or have gone for good.
+func (s *sky) add() int {
+	port, err := freePorts(skyPorts)
 	require.NoError(s.t, err)
+	return s.addAt(port)
+}
+
+// addAt is add with the first port of the node.
+func (s *sky) addAt(port int) (i int) {
 	at := func(k int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port+k)) }
 	i = len(s.nodes)
 	s.made++
