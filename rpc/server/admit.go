@@ -53,33 +53,36 @@ type conns struct {
 // add counts a connection; nil: there are too many, or the server closes.
 func (l *conns) add(nc net.Conn, s *Server) *conn {
 	c := &conn{Conn: nc, s: s}
-	silent, ok := l.admit(c)
-	if silent != nil {
-		_ = silent.Close() // its reader finds out
-	}
-	if !ok {
+	silent, err := l.admit(c)
+	switch {
+	case errors.Is(err, errRefused):
+		s.refused(nc)
 		return nil
+	case err != nil:
+		return nil
+	case silent != nil:
+		_ = silent.Close() // its reader finds out
 	}
 	s.metrics.connections.Inc()
 	return c
 }
 
 // admit finds room for a connection, if need be that of a silent one, which is
-// to be closed then.
-func (l *conns) admit(c *conn) (silent *conn, ok bool) {
+// to be closed then. All who begin a call or end a connection wait for it, so it
+// waits for nobody. Errors: errRefused, net.ErrClosed.
+func (l *conns) admit(c *conn) (silent *conn, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case c.s.closing.Err() != nil:
-		return nil, false
+		return nil, net.ErrClosed
 	case l.clients < l.clientsMax:
 		l.clients++
 	default:
 		if len(l.trials) >= trialsMax {
-			i := slices.IndexFunc(l.trials, func(x *conn) bool { return !hasSpoken(x.Conn) })
+			i := slices.IndexFunc(l.trials, (*conn).silent)
 			if i < 0 {
-				c.s.refused(c)
-				return nil, false
+				return nil, errRefused
 			}
 			silent = l.trials[i]
 			l.trials = slices.Delete(l.trials, i, i+1)
@@ -88,8 +91,12 @@ func (l *conns) admit(c *conn) (silent *conn, ok bool) {
 		l.trials = append(l.trials, c)
 	}
 	l.all[c] = struct{}{}
-	return silent, true
+	return silent, nil
 }
+
+// silent says that nothing came on a connection yet. Between the two looks, hear
+// may have taken what the one in the middle looks for.
+func (c *conn) silent() bool { return !c.heard.Load() && !hasSpoken(c.Conn) && !c.heard.Load() }
 
 func (l *conns) remove(c *conn) {
 	l.mu.Lock()
@@ -181,6 +188,7 @@ func (c *conn) hear() error {
 	if n == 0 {
 		return cmp.Or(err, io.ErrNoProgress)
 	}
+	c.heard.Store(true)
 	c.s.metrics.received.Add(float64(n))
 	peer := said[0] == rpc.PeerPreamble[0] // which HTTP/2 does not begin with
 	if peer {

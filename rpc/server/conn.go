@@ -32,6 +32,7 @@ type conn struct {
 
 	in      *bufio.Reader // of arriving, once it speaks; gRPC has no buffer of its own
 	first   sync.Once     // what it says first is read
+	heard   atomic.Bool   // something of it is
 	early   []byte        // of that, what is HTTP/2 already; its reader's
 	refused error         // it must not go on; set by first
 	kind    connKind      // guarded by conns.mu

@@ -1,6 +1,6 @@
 // Package server serves the logs of a node, and the node itself to whoever
 // runs it, over gRPC: wpd.log.v1 on top of wal/api, wpd.admin.v1 on top of the
-// interface Admin, and gRPC's health service.
+// interfaces Admin and Cluster, and gRPC's health service.
 //
 //	s, err := server.New(server.Config{Logs: logs, Admin: admin, ClusterID: id})
 //	...

@@ -55,7 +55,7 @@ func (l *listener) accept() {
 
 func (l *listener) hand(c *conn) {
 	select {
-	case l.in <- ready(c):
+	case l.in <- c:
 	case <-l.over:
 		_ = c.Close() // the server closes
 	}

@@ -42,9 +42,9 @@ func newMetrics() *metrics {
 	m.receiving = gauge("receiving_bytes", "Bytes of batches that are being received and not handed on; at its limit, appenders wait.")
 	m.refusedBatches = counter("refused_batches_total", "Batches of Append streams that were answered with an error.")
 	m.stalledReads = counter("stalled_reads_total", "Times that a reader did not read for a second, and gave up what was fetched for it.")
-	m.connections = gauge("connections", "Connections; at its limit, new ones are closed at once.")
-	m.refused = counter("refused_connections_total", "Connections closed at once, since there were too many.")
-	m.handshakes = counter("failed_handshakes_total", "Connections that never spoke HTTP/2: probes, or clients of something else.")
+	m.connections = gauge("connections", "Connections: those of clients, those of nodes, and those that have yet to say whose they are while clients have all of theirs.")
+	m.refused = counter("refused_connections_total", "Connections that were not let in, since there were too many: at once, or after a second of silence. A rise is a client that leaks them, or a limit that is too low.")
+	m.handshakes = counter("failed_handshakes_total", "Connections that never spoke HTTP/2: probes, or clients of something else. While clients have all that there are for them, such count as refused.")
 	return m
 }
 
