@@ -10,8 +10,10 @@ import (
 
 // Codec is gRPC's protobuf codec, but for the two messages that carry batches:
 // *AppendFrame travels as an AppendRequest and *ReadFrame as a ReadResponse,
-// byte for byte what protobuf would make of them, without copying the batches
-// into a message and out of it. Either end may use plain protobuf.
+// without copying the batches into a message and out of it. They are valid
+// protobuf, and mean what protobuf would read; but for the place of ready_bytes,
+// which goes before the data, they are the same bytes. Either end may use plain
+// protobuf.
 type Codec struct{}
 
 var _ encoding.CodecV2 = Codec{}

@@ -168,6 +168,8 @@ func FuzzAppendFrame(f *testing.F) {
 			require.True(t, bytes.Equal(p.Data, parts[i].Data))
 			require.Equal(t, p.Request, parts[i].Head.Request)
 			require.Equal(t, p.LogId, uint64(parts[i].Head.Log))
+			require.Equal(t, p.IfTail, uint64(parts[i].Head.IfTail))
+			require.EqualValues(t, p.BatchBytes, parts[i].Head.BatchBytes)
 		}
 	})
 }

@@ -38,6 +38,9 @@ const (
 	PageMax = 1000
 	// FeedBytesMax is the most that one message of a node's feed has.
 	FeedBytesMax = 1 << 20
+	// MeasuredRemoval bounds the removal of what MeasureRaw has made, with which
+	// the call ends.
+	MeasuredRemoval = time.Minute
 )
 
 // What a server defends itself with, by default.

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/client"
 	adminv1 "github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
+	"github.com/wpd-io/wpd/testcluster/bubble"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -23,9 +25,10 @@ type admin struct {
 	adminv1.UnimplementedAdminServiceServer
 	fake
 
-	object  []*adminv1.ReadObjectResponse
-	report  []byte
-	cleaned atomic.Bool // by MeasureRaw
+	object   []*adminv1.ReadObjectResponse
+	report   []byte
+	cleaning time.Duration // of MeasureRaw; 0: 10 ms
+	cleaned  atomic.Bool
 }
 
 func (a *admin) serveAdmin(t *testing.T) *client.Admin {
@@ -87,11 +90,10 @@ func (a *admin) Verify(_ *adminv1.VerifyRequest, s grpc.ServerStreamingServer[ad
 }
 
 // MeasureRaw answers with how many requests there were; one for no objects is
-// forbidden, one for two takes for ever. At the end it takes a moment to clean
-// up.
+// forbidden, one for two takes for ever. At the end it takes its time to clean up.
 func (a *admin) MeasureRaw(s grpc.BidiStreamingServer[adminv1.MeasureRawRequest, adminv1.MeasureRawResponse]) error {
 	defer func() {
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(cmp.Or(a.cleaning, 10*time.Millisecond))
 		a.cleaned.Store(true)
 	}()
 	for i := uint64(1); ; i++ {
@@ -113,46 +115,69 @@ func (a *admin) MeasureRaw(s grpc.BidiStreamingServer[adminv1.MeasureRawRequest,
 	}
 }
 
-// What was made to measure is removed when Close returns, however it came to
-// that; where nobody can say so, Close does not.
+// TestMeasureRaw: what was made to measure is removed when Close returns, however
+// it came to that; where nobody can say so, Close does not.
 func TestMeasureRaw(t *testing.T) {
-	a := &admin{}
-	c := a.serveAdmin(t)
-	m, err := c.MeasureRaw(t.Context())
-	require.NoError(t, err)
-	for i := range uint64(3) {
-		r, err := m.Measure(t.Context(), &adminv1.MeasureRawRequest{Objects: 1})
+	bubble.Test(t, func(t *testing.T) {
+		a := &admin{}
+		c := a.serveAdmin(t)
+		m, err := c.MeasureRaw(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, i+1, r.ElapsedMicros)
-	}
-	require.False(t, a.cleaned.Load())
-	require.NoError(t, m.Close())
-	require.True(t, a.cleaned.Swap(false))
+		for i := range uint64(3) {
+			r, err := m.Measure(t.Context(), &adminv1.MeasureRawRequest{Objects: 1})
+			require.NoError(t, err)
+			require.Equal(t, i+1, r.ElapsedMicros)
+		}
+		require.False(t, a.cleaned.Load())
+		require.NoError(t, m.Close())
+		require.True(t, a.cleaned.Swap(false))
+		require.NoError(t, m.Close(), "it is closed")
 
-	m, err = c.MeasureRaw(t.Context())
-	require.NoError(t, err)
-	_, err = m.Measure(t.Context(), &adminv1.MeasureRawRequest{})
-	require.ErrorIs(t, err, api.ErrForbidden)
-	require.NoError(t, m.Close())
+		m, err = c.MeasureRaw(t.Context())
+		require.NoError(t, err)
+		_, err = m.Measure(t.Context(), &adminv1.MeasureRawRequest{})
+		require.ErrorIs(t, err, api.ErrForbidden)
+		require.NoError(t, m.Close())
 
-	m, err = c.MeasureRaw(t.Context())
-	require.NoError(t, err)
-	a.cleaned.Store(false)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, err = m.Measure(ctx, &adminv1.MeasureRawRequest{Objects: 2})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.NoError(t, m.Close())
-	require.True(t, a.cleaned.Load())
+		m, err = c.MeasureRaw(t.Context())
+		require.NoError(t, err)
+		a.cleaned.Store(false)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		_, err = m.Measure(ctx, &adminv1.MeasureRawRequest{Objects: 2})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, m.Close())
+		require.True(t, a.cleaned.Load())
 
-	m, err = c.MeasureRaw(t.Context())
-	require.NoError(t, err)
-	_, err = m.Measure(t.Context(), &adminv1.MeasureRawRequest{Objects: 1})
-	require.NoError(t, err)
-	require.NoError(t, c.Close())
-	require.ErrorIs(t, m.Close(), api.ErrUncertain)
-	_, err = c.MeasureRaw(t.Context())
-	require.ErrorIs(t, err, api.ErrClosed)
+		m, err = c.MeasureRaw(t.Context())
+		require.NoError(t, err)
+		_, err = m.Measure(t.Context(), &adminv1.MeasureRawRequest{Objects: 1})
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
+		require.ErrorIs(t, m.Close(), api.ErrUncertain)
+		require.ErrorIs(t, m.Close(), api.ErrUncertain, "still")
+		_, err = c.MeasureRaw(t.Context())
+		require.ErrorIs(t, err, api.ErrClosed)
+		time.Sleep(time.Second) // the node cleans up
+	})
+}
+
+// TestMeasureRawWaits: as long as the node may take to remove what it made, and
+// no longer: it may hang.
+func TestMeasureRawWaits(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		for took, want := range map[time.Duration]error{
+			rpc.MeasuredRemoval: nil, rpc.MeasuredRemoval + time.Minute: api.ErrUncertain,
+		} {
+			a := &admin{cleaning: took}
+			m, err := a.serveAdmin(t).MeasureRaw(t.Context())
+			require.NoError(t, err)
+			_, err = m.Measure(t.Context(), &adminv1.MeasureRawRequest{Objects: 1})
+			require.NoError(t, err)
+			require.ErrorIs(t, m.Close(), want, "%v", took)
+		}
+		time.Sleep(time.Hour) // the node that took too long goes on
+	})
 }
 
 func TestAdmin(t *testing.T) {

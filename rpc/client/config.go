@@ -9,9 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/wal/api"
@@ -65,7 +62,7 @@ func (c *Config) validate() error {
 		}
 	}
 	if c.Dialer == nil {
-		c.Dialer = dialTCP
+		c.Dialer = rpc.DialTCP
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -84,27 +81,11 @@ func isAddr(addr string) bool {
 	return err == nil && len(addr) <= addrBytesMax
 }
 
-func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "tcp", addr)
-}
-
-// connect makes a connection to a node, which connects when it is used. There
-// is no TLS yet.
-func connect(addr string, dial func(ctx context.Context, addr string) (net.Conn, error)) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+addr,
-		grpc.WithAuthority(addr),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(dial),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: connectBackoffMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: connectBackoffMax},
-			MinConnectTimeout: connectTimeout,
-		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: rpc.ClientPingEvery, Timeout: rpc.ClientPingTimeout}),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rpc.Codec{}), grpc.MaxCallRecvMsgSize(rpc.MessageBytesMax)),
-		grpc.WithMaxHeaderListSize(rpc.HeaderBytesMax),
+// connect makes a connection to a node, which connects when it is used.
+func connect(addr string, dial rpc.Dialer) (*grpc.ClientConn, error) {
+	return rpc.Connect(addr, dial, rpc.Tries{PauseMin: connectBackoffMin, PauseMax: connectBackoffMax, Timeout: connectTimeout},
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(rpc.MessageBytesMax)),
 		grpc.WithStaticStreamWindowSize(streamWindowBytes),
 		grpc.WithStaticConnWindowSize(connWindowBytes),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableRetry(),
 	)
 }

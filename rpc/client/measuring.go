@@ -11,12 +11,14 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
+	"github.com/wpd-io/wpd/rpc"
 	adminv1 "github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
-// measuredWait is how long a node may take to remove what it made.
-const measuredWait = 30 * time.Second
+// measuredWait is how long a node may take to give up what it does and to remove
+// what it made, and its last word to come here.
+const measuredWait = rpc.MeasuredRemoval + 10*time.Second
 
 // Measuring is measurements of what a node's bucket can do, one after the
 // other. What they make there is removed in the end. Not safe for concurrent
@@ -27,9 +29,11 @@ type Measuring struct {
 	cancel context.CancelFunc
 	stream grpc.BidiStreamingClient[adminv1.MeasureRawRequest, adminv1.MeasureRawResponse]
 
-	last  error // that the stream had; io.EOF: the node has ended it well
-	ended sync.Once
-	late  *time.Timer // cuts the stream
+	last   error // that the stream had; io.EOF: the node has ended it well
+	ended  sync.Once
+	late   *time.Timer // cuts the stream
+	closed sync.Once
+	err    error // of Close
 }
 
 // MeasureRaw begins measurements; ctx bounds the beginning only. Close must
@@ -59,8 +63,8 @@ func (a *Admin) MeasureRaw(ctx context.Context) (*Measuring, error) {
 }
 
 // Measure measures once. After an error, only Close may be called. Errors:
-// ErrForbidden, ErrInvalid, *BusyError (the node works for somebody else);
-// ctx's, once the node has given up what it does and removed what it made.
+// ErrForbidden, ErrInvalid, *LimitError, *BusyError (the node works for somebody
+// else); ctx's, once the node has given up what it does and removed what it made.
 func (m *Measuring) Measure(ctx context.Context, r *adminv1.MeasureRawRequest) (answer *adminv1.MeasureRawResponse, err error) {
 	if err = m.stream.Send(r); err == nil || errors.Is(err, io.EOF) {
 		stop := context.AfterFunc(ctx, m.end)
@@ -89,8 +93,13 @@ func (m *Measuring) end() {
 }
 
 // Close waits until the node has removed what it made. An error says that this
-// is not known. It must not be called twice.
+// is not known. Idempotent.
 func (m *Measuring) Close() error {
+	m.closed.Do(func() { m.err = m.close() })
+	return m.err
+}
+
+func (m *Measuring) close() error {
 	m.end()
 	for m.last == nil {
 		_, m.last = m.stream.Recv()

@@ -214,13 +214,8 @@ func (p *pool) close() error {
 
 // dial makes a connection to a node.
 func (p *pool) dial(ctx context.Context, addr string) (net.Conn, error) {
-	c, err := p.cfg.Dialer(ctx, addr)
-	if err != nil || !p.cfg.Forwarded {
-		return c, err
+	if p.cfg.Forwarded {
+		return rpc.DialPeer(ctx, p.cfg.Dialer, addr)
 	}
-	if err := rpc.BeginPeer(ctx, c); err != nil {
-		_ = c.Close()
-		return nil, err
-	}
-	return c, nil
+	return p.cfg.Dialer(ctx, addr)
 }

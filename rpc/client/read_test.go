@@ -171,7 +171,7 @@ func TestReadResumes(t *testing.T) {
 	})
 }
 
-// TestReadGivesUp: a stream that can't go on says so after 30 seconds, or when
+// TestReadGivesUp: a stream that can't go on says so after two minutes, or when
 // ctx ends; the call may be repeated, and goes on.
 func TestReadGivesUp(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {

@@ -41,6 +41,7 @@ type house struct {
 
 	// Guarded by town.mu.
 	dead  bool               // nobody answers there
+	deaf  bool               // it takes no connection, and refuses none
 	claim map[uint64]string  // where it says that logs are written, in place of what is so
 	calls map[string]int     // by method
 	gate  chan struct{}      // batches wait for it before they are answered; nil: they don't
@@ -112,8 +113,12 @@ func (w *town) dialer(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, syscall.ECONNREFUSED
 	}
 	h := w.nodes[i]
-	knock := h.fake.dial
+	knock, deaf := h.fake.dial, h.deaf
 	w.mu.Unlock()
+	if deaf {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	c, err := knock(ctx)
 	if err != nil {
 		return nil, err
@@ -126,9 +131,11 @@ func (w *town) dialer(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 // freeze swallows all that its clients say, on the connections that they have.
+// New ones are not made.
 func (h *house) freeze() {
 	h.town.mu.Lock()
 	defer h.town.mu.Unlock()
+	h.deaf = true
 	for _, c := range h.conns {
 		c.muted.Store(true)
 	}
@@ -337,7 +344,7 @@ func (h *house) hold() (open func()) {
 	}
 }
 
-// stored appends a batch, and waits for it to be acknowledged.
+// stores appends a batch, and waits for it to be acknowledged.
 func (w *town) stores(s api.Service, log fragment.LogID, seq uint64) {
 	w.t.Helper()
 	o := newOutcomes()

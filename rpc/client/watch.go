@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -19,6 +21,8 @@ const (
 	// off, may keep its connections for long after another has taken over. A
 	// store is seldom as slow.
 	stuckAfter = 2 * time.Second
+	// askedMax bounds how many are asked at a time.
+	askedMax = 8
 )
 
 // errStuck is why a stream was cut.
@@ -74,20 +78,7 @@ func (r *routes) stuck() (stuck map[*node]fragment.LogID, over bool) {
 // is not that one, its stream is cut: what it did not answer is uncertain, and
 // who appended it sends it again, to the node that writes the log now.
 func (r *routes) check(n *node, log fragment.LogID) {
-	ctx, cancel := context.WithTimeout(r.pool.ctx, watchEvery)
-	defer cancel()
-	for _, other := range r.pool.candidates() {
-		if other == n || other.isDown() {
-			continue
-		}
-		if addr, err := other.writerOf(ctx, log); err == nil {
-			if addr == "" {
-				addr = other.addr // nobody does; whoever is asked first sees to that
-			}
-			r.learn(other, log, addr, true)
-			break
-		}
-	}
+	r.ask(n, log)
 	r.mu.Lock()
 	f := r.flows[log]
 	moved := f != nil && f.at == n && time.Since(f.moved) >= stuckAfter && r.targetLocked(log) != n
@@ -95,6 +86,43 @@ func (r *routes) check(n *node, log fragment.LogID) {
 	if moved {
 		r.pool.lost(n)
 		n.appends.end(errStuck)
+	}
+}
+
+// ask asks other nodes than n who writes a log, side by side, since any of them
+// may be as silent, and learns the first answer that is another node than n: one
+// that is cut off, too, may still name that one.
+func (r *routes) ask(n *node, log fragment.LogID) {
+	ctx, cancel := context.WithTimeout(r.pool.ctx, watchEvery)
+	defer cancel()
+	others := slices.DeleteFunc(r.pool.candidates(), func(x *node) bool { return x == n || x.isDown() })
+	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	others = others[:min(len(others), askedMax)]
+	type answer struct {
+		from *node
+		addr string
+		err  error
+	}
+	answers := make(chan answer, len(others))
+	for _, x := range others {
+		r.pool.wg.Go(func() {
+			addr, err := x.writerOf(ctx, log)
+			if err != nil {
+				x.shed()
+			}
+			answers <- answer{x, addr, err}
+		})
+	}
+	for range others {
+		a := <-answers
+		if a.err != nil || n.isAt(a.addr) {
+			continue
+		}
+		if a.addr == "" {
+			a.addr = a.from.addr // nobody does; whoever is asked first sees to that
+		}
+		r.learn(a.from, log, a.addr, true)
+		return
 	}
 }
 

@@ -7,9 +7,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/wpd-io/wpd/rpc"
 )
@@ -54,9 +51,7 @@ type Config struct {
 
 func (c *Config) fill() {
 	if c.Dialer == nil {
-		c.Dialer = func(ctx context.Context, addr string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", addr)
-		}
+		c.Dialer = rpc.DialTCP
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -65,37 +60,17 @@ func (c *Config) fill() {
 
 // dial makes a connection, and says on it that it is one of a node.
 func (c *Config) dial(ctx context.Context, addr string) (net.Conn, error) {
-	conn, err := c.Dialer(ctx, addr)
-	if err != nil {
-		return nil, err
-	}
-	if err := rpc.BeginPeer(ctx, conn); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return conn, nil
+	return rpc.DialPeer(ctx, c.Dialer, addr)
 }
 
 // connect makes a gRPC connection, which connects when it is used.
 func (c *Config) connect(addr string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+addr,
-		grpc.WithAuthority(addr),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(c.dial),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: connectBackoffMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: connectBackoffMax},
-			MinConnectTimeout: connectTimeout,
-		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: rpc.ClientPingEvery, Timeout: rpc.ClientPingTimeout}),
+	return rpc.Connect(addr, c.dial, rpc.Tries{PauseMin: connectBackoffMin, PauseMax: connectBackoffMax, Timeout: connectTimeout},
 		grpc.WithDefaultCallOptions(
-			grpc.ForceCodecV2(rpc.Codec{}),
 			grpc.MaxCallRecvMsgSize(rpc.FeedBytesMax+messageHeadBytes),
 			grpc.MaxCallSendMsgSize(rpc.MessageBytesMax),
 		),
-		grpc.WithMaxHeaderListSize(rpc.HeaderBytesMax),
 		grpc.WithStaticStreamWindowSize(feedWindowBytes),
 		grpc.WithStaticConnWindowSize(connWindowBytes),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableRetry(),
 	)
 }

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 
-	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/rpc"
 	adminv1 "github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
 	"github.com/wpd-io/wpd/wal/api"
@@ -30,11 +29,6 @@ const (
 	keyBytesMax = 1024
 	// progressEvery is how often a verification says how far it is.
 	progressEvery = 200 * time.Millisecond
-	// The bounds of MeasureRaw, as admin.proto has them.
-	rawObjectBytesMax = fragment.FragmentBytes
-	rawConcurrencyMax = 64
-	rawObjectsMax     = 4096
-	rawBytesMax       = 4 << 30
 )
 
 // The bounds of the interval of WatchStats, as admin.proto has them.
@@ -258,12 +252,11 @@ func (a *adminService) measure(ctx context.Context, stream adminv1.AdminService_
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		err := checkMeasure(r)
-		if err == nil && m == nil {
-			m, err = a.admin().MeasureRaw(ctx)
-		}
-		if err != nil {
-			return err
+		if m == nil {
+			var err error
+			if m, err = a.admin().MeasureRaw(ctx); err != nil {
+				return err
+			}
 		}
 		var answer *adminv1.MeasureRawResponse
 		if err := a.exclusive(ctx, func(ctx context.Context) (err error) {
@@ -276,21 +269,4 @@ func (a *adminService) measure(ctx context.Context, stream adminv1.AdminService_
 			return err
 		}
 	}
-}
-
-func checkMeasure(r *adminv1.MeasureRawRequest) error {
-	for _, b := range []struct {
-		what        string
-		value, most uint64
-	}{
-		{"object_bytes", uint64(r.GetObjectBytes()), rawObjectBytesMax},
-		{"concurrency", uint64(r.GetConcurrency()), rawConcurrencyMax},
-		{"objects", uint64(r.GetObjects()), rawObjectsMax},
-		{"bytes in all", uint64(r.GetObjectBytes()) * uint64(r.GetObjects()), rawBytesMax},
-	} {
-		if b.value < 1 || b.value > b.most {
-			return fmt.Errorf("%w: %s is %d, want 1 to %d", api.ErrInvalid, b.what, b.value, b.most)
-		}
-	}
-	return nil
 }

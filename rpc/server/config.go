@@ -50,6 +50,8 @@ type Admin interface {
 
 // Measuring is measurements of a bucket, one after the other.
 type Measuring interface {
+	// Measure measures once. What is beyond the bounds of a request is a
+	// *LimitError.
 	Measure(ctx context.Context, r *adminv1.MeasureRawRequest) (*adminv1.MeasureRawResponse, error)
 	// End removes what they have made.
 	End()
