@@ -15,12 +15,13 @@ import (
 	"github.com/wpd-io/wpd/node/process"
 	"github.com/wpd-io/wpd/rpc/server"
 	"github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
+	"github.com/wpd-io/wpd/wal"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
 var _ server.Admin = (*Node)(nil)
 
-// Status tells what the node is and how it is.
+// Status tells what the node is and how it is, as far as it is open.
 func (n *Node) Status(context.Context) (*adminv1.GetStatusResponse, error) {
 	s := &adminv1.GetStatusResponse{
 		NodeId: n.member.Name(), Identity: n.member.Identity(), ClusterId: n.member.ClusterID().String(),
@@ -28,14 +29,19 @@ func (n *Node) Status(context.Context) (*adminv1.GetStatusResponse, error) {
 		StartedMicros: n.started.UnixMicro(), NowMicros: time.Now().UnixMicro(),
 		Bucket: n.store.URL(), DataDir: n.cfg.DataDir,
 		Boot: n.member.Boot(), Incarnation: n.member.Incarnation(), RaftIndex: n.member.Applied(),
-		ChainEpoch: uint64(n.logs.Epoch()), Draining: n.isDraining(), Stats: n.Stats(),
+		Draining: n.isDraining(), Stats: n.Stats(),
 	}
 	if err := n.member.Space(); err != nil {
 		s.Refusal = err.Error()
 	}
 	n.member.View(func(m *fsm.State) { s.Logs = uint64(m.LogCount()) })
-	if err := n.Err(); err != nil {
-		s.Failure = err.Error()
+	if logs := n.opened(); logs == nil {
+		s.Refusal = starting
+	} else {
+		s.ChainEpoch = uint64(logs.Epoch())
+		if err := logs.Err(); err != nil {
+			s.Failure = err.Error()
+		}
 	}
 	for _, l := range []*adminv1.Listener{{Name: grpcListener}, {Name: httpListener}} {
 		addr := n.Addr()
@@ -54,9 +60,13 @@ func (n *Node) Status(context.Context) (*adminv1.GetStatusResponse, error) {
 func (n *Node) isDraining() bool { return n.draining.Err() != nil }
 
 // Stats are the node's counters. The times of acknowledgements are those of
-// the last second, whoever asks and whenever.
+// the last second, whoever asks and whenever. Before the node is open, those of
+// the logs are 0.
 func (n *Node) Stats() *adminv1.Stats {
-	w := n.logs.Stats()
+	var w wal.Stats
+	if logs := n.opened(); logs != nil {
+		w = logs.Stats()
+	}
 	rss, peak := process.RSS()
 	s := &adminv1.Stats{
 		NowMicros:       time.Now().UnixMicro(),

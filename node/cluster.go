@@ -75,11 +75,10 @@ func (n *Node) openCompany(member *cluster.Config) (err error) {
 	return nil
 }
 
-// openService lets calls for logs in, and has the node take part in what nodes do
-// together. On the way out, all that it writes is handed over first.
+// openService has the node take part in what nodes do together. On the way out,
+// all that it writes is handed over first.
 func (n *Node) openService() {
 	n.member.SetReport(n.report)
-	n.service.open(n.logs)
 	n.server.Ready()
 	n.client = wpd.NewClient(n.service)
 	n.closers = append(n.closers, n.closeClient, n.leave)
@@ -97,23 +96,34 @@ func (n *Node) report() cluster.Report {
 }
 
 // leave hands over what this node writes, and its part as the leader, for at
-// most a quarter of the time there is to close. What is left, others take over.
+// most an eighth each of the time there is to close: where the logs take all of
+// theirs, the others need a leader the more. What is left, others take over.
 func (n *Node) leave(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.CloseTimeout/4)
-	defer cancel()
 	n.setDraining(true)
 	if n.alone() {
 		return nil
 	}
+	n.handOverLogs(ctx)
+	if n.member.Leads() {
+		n.handOverLeadership(ctx)
+	}
+	return nil
+}
+
+func (n *Node) handOverLogs(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.CloseTimeout/8)
+	defer cancel()
 	if err := n.logs.ReleaseAll(ctx, drainAtOnce); err != nil {
 		n.cfg.Logger.Warn("not all logs were handed over; others take over what is left", "left", n.owned(), "err", err)
 	}
-	if n.member.Leads() {
-		if err := n.member.TransferLeader(ctx, ""); err != nil {
-			n.cfg.Logger.Info("leadership was not handed over; the others elect a leader", "err", err)
-		}
+}
+
+func (n *Node) handOverLeadership(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.CloseTimeout/8)
+	defer cancel()
+	if err := n.member.TransferLeader(ctx, ""); err != nil {
+		n.cfg.Logger.Info("leadership was not handed over; the others elect a leader", "err", err)
 	}
-	return nil
 }
 
 // alone says whether there is no other node to hand anything over to.
@@ -141,15 +151,35 @@ func (n *Node) otherAddrs() (addrs []string) {
 	return addrs
 }
 
-// writerAddr is where the node serves that writes a log; empty if none does.
-func (n *Node) writerAddr(log fragment.LogID) (addr string) {
+// addressIn is where a node serves gRPC; empty if it is not known, or no member
+// any more.
+func addressIn(s *fsm.State, identity string) string {
+	if x, ok := s.Node(identity); ok && !x.Removed {
+		return x.GRPC
+	}
+	return ""
+}
+
+// addressOf is addressIn the metadata as they are here.
+func (n *Node) addressOf(identity string) (addr string) {
+	n.member.View(func(s *fsm.State) { addr = addressIn(s, identity) })
+	return addr
+}
+
+// ownerOf is which node writes a log, and where that serves; empty: none does, or
+// it is not known.
+func (n *Node) ownerOf(log fragment.LogID) (identity, addr string) {
 	n.member.View(func(s *fsm.State) {
 		if c, ok := s.Owner(log); ok {
-			if x, ok := s.Node(c.Node); ok {
-				addr = x.GRPC
-			}
+			identity, addr = c.Node, addressIn(s, c.Node)
 		}
 	})
+	return identity, addr
+}
+
+// writerAddr is where the node serves that writes a log; empty: see ownerOf.
+func (n *Node) writerAddr(log fragment.LogID) string {
+	_, addr := n.ownerOf(log)
 	return addr
 }
 

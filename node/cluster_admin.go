@@ -227,16 +227,6 @@ func viaNode[T any](ctx context.Context, n *Node, identity string, f func(*clien
 	return f(a)
 }
 
-// addressOf is where a node serves gRPC; empty if it is not known.
-func (n *Node) addressOf(identity string) (addr string) {
-	n.member.View(func(s *fsm.State) {
-		if x, ok := s.Node(identity); ok && !x.Removed {
-			addr = x.GRPC
-		}
-	})
-	return addr
-}
-
 // notNow says what could not be done now.
 func notNow(what string, err error) error {
 	return fmt.Errorf("%w: %s: %w", api.ErrUnavailable, what, err)

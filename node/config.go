@@ -35,8 +35,8 @@ type Config struct {
 	// Store is used in place of Bucket, for tests; the caller closes it.
 	Store *blobstore.Bucket
 
-	// Log tunes writing and reading. Its Store, Meta, Identity, Logger and
-	// Registerer are filled in by Open.
+	// Log tunes writing and reading. Its Store, Meta, Identity, Peers, Admit,
+	// Logger and Registerer are filled in by Open.
 	Log wal.Config
 
 	// MinFree is how many bytes must be free on the disk of DataDir: with fewer,

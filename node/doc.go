@@ -11,6 +11,11 @@
 // operators. Close drains: new work is refused, what was taken is answered,
 // everything is flushed, the chain is sealed.
 //
+// With Config.Cluster, the node is one of several. Whatever is asked of it, it
+// answers: what another node has to do, the writer of a log or the leader, it
+// forwards there. Its Close hands over the logs that it writes and its part as
+// the leader first, so that the others go on at once.
+//
 // It holds no algorithm of its own: what a log is, is in room wal; what is
 // durable, in segment; who is who, in cluster.
 package node

@@ -17,6 +17,8 @@ const (
 	drainAtOnce = 32
 	// drainTick is how often a drain tells how far it is.
 	drainTick = 100 * time.Millisecond
+	// dispensableTick is how often it asks the leader who is there.
+	dispensableTick = time.Second
 )
 
 // DrainNode takes all logs off a node. The node itself does it.
@@ -56,7 +58,7 @@ func (n *Node) dispensable(ctx context.Context, progress func(left uint64) error
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: it writes no log any more, but without it there would be no majority: %w", api.ErrUnavailable, ctx.Err())
-		case <-time.After(drainTick):
+		case <-time.After(dispensableTick):
 		}
 		if err := progress(0); err != nil {
 			return err
@@ -80,9 +82,13 @@ func hasMajorityWithout(nodes []*adminv1.Node, name string) bool {
 
 // drainLogs takes all logs off this node, and keeps new ones away from it.
 func (n *Node) drainLogs(ctx context.Context, progress func(left uint64) error) error {
+	logs, err := n.here(ctx)
+	if err != nil {
+		return err
+	}
 	n.setDraining(true)
 	released := make(chan error, 1)
-	go func() { released <- n.logs.ReleaseAll(ctx, drainAtOnce) }()
+	go func() { released <- logs.ReleaseAll(ctx, drainAtOnce) }()
 	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
 	for {
@@ -97,7 +103,7 @@ func (n *Node) drainLogs(ctx context.Context, progress func(left uint64) error) 
 	}
 }
 
-// owned is how many logs this node writes.
+// owned is how many logs this node, which is open, writes.
 func (n *Node) owned() (logs uint64) {
 	for range n.logs.Owned() {
 		logs++
@@ -105,6 +111,7 @@ func (n *Node) owned() (logs uint64) {
 	return logs
 }
 
+// setDraining has this node, which is open, take no logs, or take some again.
 func (n *Node) setDraining(draining bool) {
 	n.logs.SetDraining(draining)
 	n.member.SetDraining(draining)
@@ -118,6 +125,9 @@ func (n *Node) FillNode(ctx context.Context, name string) error {
 	}
 	if node.Identity != n.member.Identity() {
 		_, err := viaNode(ctx, n, node.Identity, func(a *client.Admin) (nothing, error) { return nothing{}, a.FillNode(ctx, name) })
+		return err
+	}
+	if _, err := n.here(ctx); err != nil {
 		return err
 	}
 	n.setDraining(false)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/wpd-io/wpd/cluster"
@@ -21,7 +22,7 @@ func (n *Node) serveGRPC(logs server.Logs, m *cluster.Member) (err error) {
 	}
 	if n.service != nil {
 		c.Addr, c.Nodes, c.Writer, c.Starting = n.grpcAddr, n.otherAddrs, n.writerAddr, true
-		c.Register = peer.Register(c.ClusterID, &handlers{member: m, here: n.service.here})
+		c.Register = peer.Register(c.ClusterID, &handlers{member: m, here: n.here})
 	}
 	n.server, err = server.New(c)
 	if err != nil {
@@ -34,19 +35,19 @@ func (n *Node) serveGRPC(logs server.Logs, m *cluster.Member) (err error) {
 
 // closeGRPC waits until everything that was taken is answered, for at most half
 // of the time there is: a reader that does not read, or a store that does not
-// answer, must leave some for the end of the chain.
+// answer, must leave a node that is alone some for the end of its chain. One that
+// has company has closed its logs before, so that others could ask it meanwhile.
 func (n *Node) closeGRPC(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.CloseTimeout/2)
 	defer cancel()
 	done := make(chan struct{})
-	flushed := make(chan struct{})
-	go func() {
-		defer close(flushed)
-		n.flushUntil(ctx, done)
-	}()
+	var flushing sync.WaitGroup
+	if n.service == nil {
+		flushing.Go(func() { n.flushUntil(ctx, done) })
+	}
 	err := n.server.Close(ctx)
 	close(done)
-	<-flushed
+	flushing.Wait()
 	if ctx.Err() != nil {
 		n.cfg.Logger.Warn("calls were cut off: they did not end within half of the close timeout", "timeout", n.cfg.CloseTimeout, "err", err)
 		return nil // what was open is for its callers to ask about
@@ -60,9 +61,7 @@ const flushEvery = 20 * time.Millisecond
 
 func (n *Node) flushUntil(ctx context.Context, done <-chan struct{}) {
 	for tick := time.NewTicker(flushEvery); ; {
-		if n.logs != nil { // else the node did not get as far as that
-			_ = n.logs.Flush(ctx) // whose batches it concerns, hears of it
-		}
+		_ = n.logs.Flush(ctx) // whose batches it concerns, hears of it
 		select {
 		case <-tick.C:
 		case <-done:

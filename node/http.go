@@ -39,7 +39,8 @@ const httpPaths = `/metrics        for Prometheus
 /debug/pprof/   profiles of the process
 `
 
-// serveHTTP serves what operators want to see.
+// serveHTTP serves what operators want to see, also before the node is open: then
+// only the configuration is there, and what opened returns.
 func (n *Node) serveHTTP() {
 	if n.httpListener == nil {
 		return
@@ -80,7 +81,11 @@ func (n *Node) httpHandler() http.Handler {
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol) // from go tool pprof
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, "wpd node "+n.member.Name()+"\n\n"+strings.TrimSpace(httpPaths))
+		name := starting
+		if n.opened() != nil {
+			name = "wpd node " + n.member.Name()
+		}
+		answer(w, http.StatusOK, name+"\n\n"+strings.TrimSpace(httpPaths))
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		get := r.Clone(r.Context())

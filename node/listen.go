@@ -61,7 +61,7 @@ func (c *Config) checkListen(name, addr string) (*net.TCPAddr, error) {
 
 // takeAddresses takes the addresses that the node is to serve, before anything
 // else is touched: one that is in use costs nothing then. Whoever comes before
-// the node is open waits.
+// an address is served waits.
 func (n *Node) takeAddresses() (err error) {
 	for _, x := range []struct {
 		name, addr string
@@ -104,9 +104,13 @@ func addrOf(l net.Listener) net.Addr {
 // with it: nobody could reach it any more.
 func (n *Node) serve(name string, run func() error) {
 	n.wg.Go(func() {
-		if err := run(); !n.isDraining() {
-			n.cfg.Logger.Error("a listener has ended", slog.String("listener", name), slog.Any("err", err))
-			n.logs.Fail(fmt.Errorf("%s listener: %w", name, err))
+		err := run()
+		if n.isDraining() {
+			return
+		}
+		n.cfg.Logger.Error("a listener has ended", slog.String("listener", name), slog.Any("err", err))
+		if logs, closed := n.here(n.draining); closed == nil {
+			logs.Fail(fmt.Errorf("%s listener: %w", name, err))
 		}
 	})
 }

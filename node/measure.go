@@ -10,6 +10,7 @@ import (
 
 	"github.com/wpd-io/wpd/blobstore/rawlimit"
 	"github.com/wpd-io/wpd/node/process"
+	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/server"
 	"github.com/wpd-io/wpd/rpc/wpdpb/adminv1"
 	"github.com/wpd-io/wpd/wal/api"
@@ -20,11 +21,12 @@ const (
 	measureConcurrencyMax = 64
 	measureObjectsMax     = 4096
 	measureBytesMax       = 4 << 30
-	// measureKeptMax bounds what measurements of one client keep in the bucket,
-	// in bytes: several times what a bench of the largest usual size makes.
-	measureKeptMax = 16 << 30
-	// measureCleanup bounds the removal of what was made.
-	measureCleanup = time.Minute
+	// measureKeptMax and measureKeptObjectsMax bound what measurements of one
+	// client keep in the bucket: several times what a bench of the largest usual
+	// size makes, in bytes; and what can be removed within rpc.MeasuredRemoval,
+	// if a removal takes 50 ms.
+	measureKeptMax        = 16 << 30
+	measureKeptObjectsMax = 64 << 10
 )
 
 // measurements are those of a node, of one client at a time.
@@ -37,10 +39,11 @@ type measurements struct {
 
 // measuring is a server.Measuring.
 type measuring struct {
-	n     *Node
-	limit *rawlimit.Limit
-	kept  uint64 // bytes
-	once  sync.Once
+	n       *Node
+	limit   *rawlimit.Limit
+	kept    uint64 // bytes
+	objects uint64 // that have them
+	once    sync.Once
 }
 
 // MeasureRaw begins to measure what the bucket can do without the node, by
@@ -115,14 +118,14 @@ func (m *measuring) Measure(ctx context.Context, r *adminv1.MeasureRawRequest) (
 	}
 	defer done()
 	response := &adminv1.MeasureRawResponse{}
-	bytes := uint64(r.GetObjectBytes()) * uint64(r.GetObjects())
-	if m.kept+bytes > measureKeptMax {
+	bytes, objects := uint64(r.GetObjectBytes())*uint64(r.GetObjects()), uint64(r.GetObjects())
+	if m.kept+bytes > measureKeptMax || m.objects+objects > measureKeptObjectsMax {
 		if err := m.limit.Remove(ctx, measureConcurrencyMax); err != nil {
 			return nil, unavailable(ctx, err)
 		}
-		response.RemovedBytes, m.kept = m.kept, 0
+		response.RemovedBytes, m.kept, m.objects = m.kept, 0, 0
 	}
-	m.kept += bytes
+	m.kept, m.objects = m.kept+bytes, m.objects+objects
 	cpu := process.CPU()
 	x, err := m.limit.Run(ctx, rawlimit.Run{ObjectBytes: int(r.GetObjectBytes()), Concurrency: int(r.GetConcurrency()), Objects: int(r.GetObjects())})
 	if err != nil {
@@ -138,10 +141,12 @@ func (m *measuring) Measure(ctx context.Context, r *adminv1.MeasureRawRequest) (
 }
 
 // End implements server.Measuring: it removes what was made. Idempotent; a
-// second call waits for the first.
+// second call waits for the first. A node that closes has a quarter of its time
+// for it: the rest is for its logs.
 func (m *measuring) End() {
-	ctx, cancel := context.WithTimeout(m.n.closing, measureCleanup)
+	ctx, cancel := context.WithTimeout(m.n.closing, rpc.MeasuredRemoval)
 	defer cancel()
+	defer context.AfterFunc(m.n.draining, func() { time.AfterFunc(m.n.cfg.CloseTimeout/4, cancel) })()
 	m.end(ctx)
 }
 

@@ -37,20 +37,10 @@ func (n *Node) handOver(ctx context.Context, m cluster.Move) error {
 		if err := n.member.Confirm(ctx); err != nil {
 			return notNow("find out who writes the log", err)
 		}
-		if m.From = n.ownerOf(m.Log); m.From == m.To {
+		if m.From, _ = n.ownerOf(m.Log); m.From == m.To {
 			return nil
 		}
 	}
-}
-
-// ownerOf is the identity of the node that writes a log; empty if none does.
-func (n *Node) ownerOf(log fragment.LogID) (identity string) {
-	n.member.View(func(s *fsm.State) {
-		if c, ok := s.Owner(log); ok {
-			identity = c.Node
-		}
-	})
-	return identity
 }
 
 // release has a node give up a log; empty: nobody writes it.
@@ -59,7 +49,11 @@ func (n *Node) release(ctx context.Context, identity string, log fragment.LogID)
 	case "":
 		return nil
 	case n.member.Identity():
-		return n.logs.Release(ctx, log)
+		logs, err := n.here(ctx)
+		if err != nil {
+			return err
+		}
+		return logs.Release(ctx, log)
 	}
 	return n.peers.Release(ctx, identity, log)
 }
@@ -67,7 +61,11 @@ func (n *Node) release(ctx context.Context, identity string, log fragment.LogID)
 // take has a node become the writer of a log that nobody writes.
 func (n *Node) take(ctx context.Context, identity string, log fragment.LogID) error {
 	if identity == n.member.Identity() {
-		return n.logs.Take(ctx, log)
+		logs, err := n.here(ctx)
+		if err != nil {
+			return err
+		}
+		return logs.Take(ctx, log)
 	}
 	return n.peers.Take(ctx, identity, log)
 }

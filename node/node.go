@@ -13,6 +13,7 @@ import (
 	"github.com/wpd-io/wpd/cluster"
 	"github.com/wpd-io/wpd/rpc/server"
 	"github.com/wpd-io/wpd/wal"
+	"github.com/wpd-io/wpd/wal/api"
 )
 
 // Node is one running node. Safe for concurrent use.
@@ -31,6 +32,7 @@ type Node struct {
 	client  *wpd.Client
 	server  *server.Server // nil without a listener
 	early   error          // why it could not be served before the node was open
+	ready   chan struct{}  // closed once calls can come for what is above
 	errand  errand
 	check   storeCheck
 
@@ -47,6 +49,8 @@ type Node struct {
 }
 
 // Open starts a node: the bucket, the metadata, the logs, then the listeners.
+// Metrics and health are served from the beginning: a node that waits for others
+// is alive.
 // It returns when appends and reads can begin; after a crash, what the last
 // boot left behind is sealed first. ctx bounds the opening only.
 //
@@ -58,7 +62,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("open node: %w", err)
 	}
-	n := &Node{cfg: c, started: time.Now(), measurements: measurements{swept: make(chan struct{})}}
+	n := &Node{cfg: c, started: time.Now(), ready: make(chan struct{}), measurements: measurements{swept: make(chan struct{})}}
 	n.draining, n.drain = context.WithCancel(context.Background())
 	n.closing, n.giveUp = context.WithCancel(context.Background())
 	defer func() {
@@ -69,12 +73,14 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := n.takeAddresses(); err != nil {
 		return nil, err
 	}
+	n.serveHTTP()
 	if err := n.openLogs(ctx); err != nil {
 		return nil, err
 	}
 	if err := n.registerMetrics(); err != nil {
 		return nil, err
 	}
+	close(n.ready)
 	if n.service != nil {
 		n.openService()
 	} else {
@@ -84,9 +90,37 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 			return nil, err
 		}
 	}
-	n.serveHTTP()
 	return n, nil
 }
+
+// opened returns the node's logs; nil: it is not open yet. Before, what a node
+// has must not be looked at, but for the member by calls that come by gRPC.
+func (n *Node) opened() *wal.Service {
+	select {
+	case <-n.ready:
+		return n.logs
+	default:
+		return nil
+	}
+}
+
+// here returns the node's logs, once it is open.
+func (n *Node) here(ctx context.Context) (*wal.Service, error) {
+	if logs := n.opened(); logs != nil {
+		return logs, nil
+	}
+	select {
+	case <-n.ready:
+		return n.logs, nil
+	case <-n.draining.Done():
+		return nil, api.ErrClosed
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %s: %w", api.ErrUnavailable, starting, ctx.Err())
+	}
+}
+
+// starting is why a node can do nothing before it is open.
+const starting = "the node is starting"
 
 // openLogs opens the bucket, the metadata and the logs.
 func (n *Node) openLogs(ctx context.Context) (err error) {
@@ -152,7 +186,8 @@ func (n *Node) Failed() <-chan struct{} { return n.logs.Failed() }
 func (n *Node) Err() error { return n.logs.Err() }
 
 // Close drains the node: it takes no new work from its listeners, answers what
-// it took, flushes, seals its chain, and stops, within CloseTimeout. An error
+// it took, flushes, seals its chain, and stops, within CloseTimeout. One of
+// several hands over its logs and its part as the leader first. An error
 // means that something was not flushed, or not sealed; then the next Open does
 // it. Idempotent.
 func (n *Node) Close() error {

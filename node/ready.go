@@ -21,8 +21,12 @@ func (n *Node) Ready(ctx context.Context) error {
 	if n.isDraining() {
 		return fmt.Errorf("draining: the node is about to stop: %w", api.ErrClosed)
 	}
+	logs := n.opened()
+	if logs == nil {
+		return fmt.Errorf("%w: %s", api.ErrUnavailable, starting)
+	}
 	var errs []error
-	if err := n.logs.Ready(); err != nil {
+	if err := logs.Ready(); err != nil {
 		errs = append(errs, fmt.Errorf("appends: %w", err))
 	}
 	ctx, cancel := context.WithTimeout(ctx, confirmPatience)

@@ -360,11 +360,12 @@ func TestRecoveryRefuses(t *testing.T) {
 	})
 	var name *cluster.NameError
 	require.ErrorAs(t, err, &name)
-	_, err = node.OpenRecovery(t.Context(), node.RecoverConfig{
+	r, err := node.OpenRecovery(t.Context(), node.RecoverConfig{
 		Store: blobstore.New(mem, blobstore.Options{}), DataDir: w.Dir,
 		Alive: func(_ context.Context, cluster, addr string) bool { asked = append(asked, addr); return true },
 	})
 	require.NoError(t, err, "it had no address")
+	require.NoError(t, r.Close())
 	require.Empty(t, asked)
 	require.Equal(t, keys, mem.Keys(""))
 }

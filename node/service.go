@@ -7,10 +7,8 @@ import (
 	"time"
 
 	"github.com/wpd-io/wpd/fragment"
-	"github.com/wpd-io/wpd/fsm"
 	"github.com/wpd-io/wpd/rpc"
 	"github.com/wpd-io/wpd/rpc/server"
-	"github.com/wpd-io/wpd/wal"
 	"github.com/wpd-io/wpd/wal/api"
 )
 
@@ -20,8 +18,6 @@ import (
 // on. Calls wait until the node is open.
 type service struct {
 	n       *Node
-	ready   chan struct{} // closed once logs is there
-	logs    *wal.Service
 	remotes remotes
 	routes  routes
 	lanes   lanes
@@ -33,17 +29,11 @@ var (
 )
 
 func newService(n *Node) *service {
-	s := &service{n: n, ready: make(chan struct{})}
+	s := &service{n: n}
 	s.remotes.init(n)
 	s.routes.init(s.remotes.drop)
 	s.lanes.init()
 	return s
-}
-
-// open lets calls in.
-func (s *service) open(logs *wal.Service) {
-	s.logs = logs
-	close(s.ready)
 }
 
 // close ends what is under way to other nodes. Nothing comes in any more.
@@ -53,72 +43,39 @@ func (s *service) close(ctx context.Context) error {
 	return err
 }
 
-// here returns this node's logs, once the node is open.
-func (s *service) here(ctx context.Context) (*wal.Service, error) {
-	select {
-	case <-s.ready:
-		return s.logs, nil
-	default:
+// writerOf finds out, or has the leader decide, where the node serves that writes
+// a log; empty: it is this one.
+func (s *service) writerOf(ctx context.Context, log fragment.LogID) (addr string, err error) {
+	if addr, ok := s.knownWriter(ctx, log); ok {
+		return addr, nil
 	}
-	select {
-	case <-s.ready:
-		return s.logs, nil
-	case <-s.n.draining.Done():
-		return nil, api.ErrClosed
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: the node is starting: %w", api.ErrUnavailable, ctx.Err())
-	}
-}
-
-// writer is where a log is written: here, if addr is empty.
-type writer struct {
-	node, addr string
-}
-
-// writerOf finds out, or has the leader decide, which node writes a log.
-func (s *service) writerOf(ctx context.Context, log fragment.LogID) (writer, error) {
-	if w, ok := s.knownWriter(ctx, log); ok {
-		return w, nil
-	}
-	identity := s.n.ownerOf(log)
+	identity, addr := s.n.ownerOf(log)
 	if identity == "" {
-		var err error
 		if identity, err = s.n.member.Place(ctx, log); err != nil {
-			return writer{}, fmt.Errorf("%w: choose a node to write log %d: %w", api.ErrUnavailable, log, err)
+			return "", fmt.Errorf("%w: choose a node to write log %d: %w", api.ErrUnavailable, log, err)
 		}
+		addr = s.n.addressOf(identity)
 	}
-	w, ok := s.writerAt(identity)
-	if !ok {
-		return w, fmt.Errorf("%w: node %s, which writes log %d, has no address", api.ErrUnavailable, identity, log)
+	switch {
+	case identity == s.n.member.Identity():
+		return "", nil
+	case addr == "":
+		return "", fmt.Errorf("%w: node %s, which writes log %d, has no address", api.ErrUnavailable, identity, log)
 	}
-	return w, nil
+	return addr, nil
 }
 
-// knownWriter is where a log is written, as far as this node has heard. False:
-// perhaps nobody writes it.
-func (s *service) knownWriter(ctx context.Context, log fragment.LogID) (writer, bool) {
+// knownWriter is writerOf as far as this node has heard. False: perhaps nobody
+// writes the log, or nobody knows where.
+func (s *service) knownWriter(ctx context.Context, log fragment.LogID) (addr string, ok bool) {
 	if rpc.Forwarded(ctx) {
-		return writer{}, true
+		return "", true
 	}
-	identity := s.n.ownerOf(log)
-	if identity == "" {
-		return writer{}, false
-	}
-	return s.writerAt(identity)
-}
-
-// writerAt is where a node takes batches. False: that is not known.
-func (s *service) writerAt(identity string) (writer, bool) {
+	identity, addr := s.n.ownerOf(log)
 	if identity == s.n.member.Identity() {
-		return writer{}, true
+		return "", true
 	}
-	w := writer{node: identity}
-	s.n.member.View(func(m *fsm.State) {
-		if x, ok := m.Node(identity); ok {
-			w.addr = x.GRPC
-		}
-	})
-	return w, w.addr != ""
+	return addr, addr != ""
 }
 
 // The pause before a call is made again because the log has moved meanwhile;
@@ -156,18 +113,18 @@ func (s *service) moving(ctx context.Context, n int, err error) error {
 // atWriter has f done where the log is written.
 func atWriter[T any](ctx context.Context, s *service, log fragment.LogID, f func(api.Service) (T, error)) (T, error) {
 	var none T
-	logs, err := s.here(ctx)
+	logs, err := s.n.here(ctx)
 	if err != nil {
 		return none, err
 	}
 	for n := 0; ; n++ {
-		w, err := s.writerOf(ctx, log)
+		addr, err := s.writerOf(ctx, log)
 		if err != nil {
 			return none, err
 		}
 		at := api.Service(logs)
-		if w.addr != "" {
-			if at, err = s.remotes.at(ctx, w.addr); err != nil {
+		if addr != "" {
+			if at, err = s.remotes.at(ctx, addr); err != nil {
 				return none, err
 			}
 		}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/wpd-io/wpd/fragment"
@@ -11,7 +12,7 @@ import (
 
 // atHere has f done by this node's logs.
 func atHere[T any](ctx context.Context, s *service, f func(*wal.Service) (T, error)) (T, error) {
-	logs, err := s.here(ctx)
+	logs, err := s.n.here(ctx)
 	if err != nil {
 		var none T
 		return none, err
@@ -84,12 +85,10 @@ func (s *service) Producers(ctx context.Context, log fragment.LogID, after strin
 
 // Limits implements server.Logs.
 func (s *service) Limits(log fragment.LogID) (fragment.Limits, error) {
-	select {
-	case <-s.ready:
-		return s.logs.Limits(log)
-	default:
-		return fragment.Limits{}, api.ErrUnavailable
+	if logs := s.n.opened(); logs != nil {
+		return logs.Limits(log)
 	}
+	return fragment.Limits{}, fmt.Errorf("%w: %s", api.ErrUnavailable, starting)
 }
 
 // Delete implements api.Service. The writer does it, so that it acknowledges
@@ -122,19 +121,18 @@ func (s *service) Append(ctx context.Context, r api.AppendRequest, done func(api
 // appendNow hands a batch over if nothing is to be waited for but room. False:
 // something is, and nothing was done.
 func (s *service) appendNow(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) (bool, error) {
-	select {
-	case <-s.ready:
-	default:
+	logs := s.n.opened()
+	if logs == nil {
 		return false, nil
 	}
-	w, ok := s.knownWriter(ctx, r.Log)
-	if !ok || !s.routes.tryEnter(r.Log, w.addr) {
+	addr, ok := s.knownWriter(ctx, r.Log)
+	if !ok || !s.routes.tryEnter(r.Log, addr) {
 		return false, nil
 	}
-	if w.addr == "" {
-		return s.logs.AppendNow(ctx, r, done)
+	if addr == "" {
+		return logs.AppendNow(ctx, r, done)
 	}
-	at := s.remotes.connected(w.addr)
+	at := s.remotes.connected(addr)
 	if at == nil {
 		s.routes.leave(r.Log)
 		return false, nil
@@ -146,22 +144,22 @@ func (s *service) appendNow(ctx context.Context, r api.AppendRequest, done func(
 // log that are under way to another node are answered before one goes elsewhere,
 // so that none overtakes another.
 func (s *service) appendWaiting(ctx context.Context, r api.AppendRequest, done func(api.Ack, error)) error {
-	logs, err := s.here(ctx)
+	logs, err := s.n.here(ctx)
 	if err != nil {
 		return err
 	}
 	for n := 0; ; n++ {
-		w, err := s.writerOf(ctx, r.Log)
+		addr, err := s.writerOf(ctx, r.Log)
 		if err != nil {
 			return err
 		}
-		if err := s.routes.enter(ctx, r.Log, w.addr); err != nil {
+		if err := s.routes.enter(ctx, r.Log, addr); err != nil {
 			return err
 		}
-		if w.addr == "" {
+		if addr == "" {
 			err = logs.Append(ctx, r, done)
 		} else {
-			err = s.forward(ctx, w, r, done)
+			err = s.forward(ctx, addr, r, done)
 		}
 		if err == nil {
 			return nil
@@ -173,8 +171,8 @@ func (s *service) appendWaiting(ctx context.Context, r api.AppendRequest, done f
 }
 
 // forward hands a batch to another node. Its route was entered.
-func (s *service) forward(ctx context.Context, w writer, r api.AppendRequest, done func(api.Ack, error)) error {
-	at, err := s.remotes.at(ctx, w.addr)
+func (s *service) forward(ctx context.Context, addr string, r api.AppendRequest, done func(api.Ack, error)) error {
+	at, err := s.remotes.at(ctx, addr)
 	if err != nil {
 		s.routes.leave(r.Log)
 		return err

@@ -130,7 +130,7 @@ func (s *settings) readRoom() room {
 func (s *settings) clientRoom() room {
 	c := &s.node.Limits
 	return room{"Clients", "What the gRPC listener grants them. The defaults bear rude ones.", []*knob{
-		{key: "connections_max", value: count(&c.Connections, 1, 1<<20), what: "Connections; what comes beyond is closed at once."},
+		{key: "connections_max", value: count(&c.Connections, 1, 1<<20), what: "Connections of clients; what comes beyond is closed at once, or, if it says nothing, within a second."},
 		{key: "peer_connections_max", value: count(&c.PeerConnections, 1, 1<<20), what: "Connections of other nodes; those of clients never take their room."},
 		{key: "peer_calls_max", value: count(&c.PeerCalls, 1, 1<<20), what: "Calls at a time of other nodes."},
 		{key: "streams_max", value: count(&c.Streams, 1, 1<<20), what: "Calls at a time of one connection."},
