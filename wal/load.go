@@ -87,10 +87,11 @@ func (s *Service) loadGated(ctx context.Context, l *log, m *fsm.Log) error {
 	return nil
 }
 
-// stateOf tells where a log ended that is attached nowhere. If nothing of the
-// log is on the chain of its last extent, it ended where that extent begins,
-// and its producers are those of the extent before. empty says that the last
-// extent holds nothing, so that the next may replace it.
+// stateOf tells where a log stands that is attached nowhere, or elsewhere, by
+// what is durable of it. If nothing of the log is on the chain of its last
+// extent, it stands where that extent begins, and its producers are those of the
+// extent before. empty says that the last extent holds nothing: if the log is
+// attached nowhere, so that the next may replace it.
 func (s *Service) stateOf(ctx context.Context, m *fsm.Log) (state fragment.LogState, empty bool, err error) {
 	end := m.First
 	for i := len(m.Extents) - 1; i >= 0; i-- {
@@ -110,7 +111,8 @@ func (s *Service) stateOf(ctx context.Context, m *fsm.Log) (state fragment.LogSt
 }
 
 // stateOn tells where a log stood at the end of its stay on a chain: one that
-// is sealed, or that it was detached from.
+// is sealed, or that it was detached from; or that it is attached to, elsewhere:
+// then where it stands, of which nothing may be durable yet.
 func (s *Service) stateOn(ctx context.Context, m *fsm.Log, x fsm.Extent) (fragment.LogState, bool, error) {
 	v, err := s.complete(ctx, x.Epoch)
 	if err != nil {
@@ -120,8 +122,8 @@ func (s *Service) stateOn(ctx context.Context, m *fsm.Log, x fsm.Extent) (fragme
 	if err != nil {
 		return fragment.LogState{}, false, fmt.Errorf("%w: read where log %q ends: %w", api.ErrUnavailable, m.Name, err)
 	}
-	// All below x.End was durable when the log was detached.
-	if v.Sealed == nil && (!ok || st.Attachment < x.Attachment || st.End < x.End) {
+	// All below x.End was durable when the log was detached; 0: it was not.
+	if v.Sealed == nil && x.End != 0 && (!ok || st.Attachment < x.Attachment || st.End < x.End) {
 		return st, ok, fmt.Errorf("%w: chain %d is not known up to LSN %d of log %q, where that was detached from it", api.ErrUnavailable, uint64(x.Epoch), x.End, m.Name)
 	}
 	return st, ok, nil
