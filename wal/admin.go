@@ -104,9 +104,7 @@ func (s *Service) info(ctx context.Context, id fragment.LogID) (api.LogInfo, err
 	if st.chain != nil && st.chain.State == fsm.ChainOpen && st.node != nil {
 		info.Writer, info.Epoch = st.node.Name, st.chain.Epoch
 	}
-	l.mu.Lock()
-	info.Tail = l.durable
-	l.mu.Unlock()
+	info.Tail = l.tailBy(m)
 	for i, x := range m.Extents {
 		to := info.Tail
 		if i+1 < len(m.Extents) {

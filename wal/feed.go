@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wpd-io/wpd/fragment"
+	"github.com/wpd-io/wpd/fsm"
 	"github.com/wpd-io/wpd/segment"
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -61,4 +62,12 @@ func (l *log) tail() (fragment.LSN, error) {
 		return 0, fmt.Errorf("log %d: %w", l.id, api.ErrDeleted)
 	}
 	return l.durable, nil
+}
+
+// tailBy is tail, by what the metadata say of the log, too: what was trimmed was
+// durable, and that may be known here before the news of what became durable.
+func (l *log) tailBy(m *fsm.Log) fragment.LSN {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(l.durable, m.First)
 }

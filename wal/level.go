@@ -26,8 +26,11 @@ func (s *Service) TailAge(ctx context.Context, id fragment.LogID, level api.Leve
 		return 0, 0, err
 	}
 	age = s.age(l) // before the tail, which may only be newer
-	tail, err = l.tail()
-	return tail, age, err
+	m, err := s.meta(id)
+	if err != nil {
+		return 0, 0, err
+	}
+	return l.tailBy(m), age, nil
 }
 
 // Limits is what batches of a log are held to, as far as this node has heard.

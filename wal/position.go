@@ -14,10 +14,7 @@ func (s *Service) position(ctx context.Context, l *log, r api.ReadRequest) (frag
 	if err != nil {
 		return 0, err
 	}
-	l.mu.Lock()
-	tail := l.durable
-	l.mu.Unlock()
-	first := m.First
+	first, tail := m.First, l.tailBy(m)
 	switch r.From {
 	case api.FromEarliest:
 		return first, nil
