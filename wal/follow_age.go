@@ -10,21 +10,9 @@ import (
 	"github.com/wpd-io/wpd/wal/api"
 )
 
-// ages is what a Meta may tell besides.
-type ages interface {
-	// Ages returns how long ago, at most, the leader of the metadata answered a
-	// node's last renewal of its lease; false: it is not known.
-	Ages(identity string) (time.Duration, bool)
-}
-
-// renewed returns when a node surely held its lease; without a Meta that knows,
-// it does now.
+// renewed returns when a node surely held its lease; false: that is not known.
 func (s *Service) renewed(identity string, now time.Time) (time.Time, bool) {
-	m, ok := s.cfg.Meta.(ages)
-	if !ok {
-		return now, true
-	}
-	age, ok := m.Ages(identity)
+	age, ok := s.cfg.Meta.Ages(identity)
 	return now.Add(-age), ok
 }
 

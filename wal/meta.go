@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"time"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
@@ -37,6 +38,9 @@ type Meta interface {
 	// LeaseChanged returns a channel that is closed when LeaseHeld says
 	// something else than it did at the call, or later.
 	LeaseChanged(e fragment.Epoch) <-chan struct{}
+	// Ages returns how long ago, at most, the leader of the metadata answered a
+	// node's last renewal of its lease; false: it is not known.
+	Ages(identity string) (time.Duration, bool)
 	// MayAttach says why this node must not take logs now, because of its disk or its
 	// clock; nil if it may.
 	MayAttach() error
