@@ -48,6 +48,8 @@
 // if that does not answer, the metadata and then the bucket.
 //
 // Locks are taken in this order: Service.mu, log.mu, then those of a chain
-// writer. A log's gate comes before all of them. Settling and waking happen
-// without a lock of the writer.
+// writer; and for chains that are followed, follows.mu, then a Follower's, then
+// follow.mu, then log.mu, and follows.mu before Service.mu, too. A log's gate
+// comes before all of them. Settling and waking happen without a lock of the
+// writer.
 package wal

@@ -35,8 +35,10 @@ func newFollows() follows {
 // follow is one of these chains. Its writer's feed tells what becomes durable;
 // as long as there is none, and somebody waits, the bucket does.
 //
-// Locks are taken in this order: that of chain, which calls back, then
-// Service.mu, then log.mu. So chain is asked under none of the others.
+// Locks are taken in this order: follows.mu, then that of chain, which calls
+// back, then mu, then log.mu; follows.mu also comes before Service.mu. So chain
+// is asked under follows.mu at most, and not while the metadata are viewed: it may
+// be busy with many news.
 type follow struct {
 	s      *Service
 	epoch  fragment.Epoch
@@ -183,7 +185,7 @@ func (f *follow) await(ctx context.Context) error {
 func (f *follow) unknown(err error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.trouble != nil {
+	if f.trouble != nil && !errors.Is(err, f.trouble) {
 		err = fmt.Errorf("%w (%w)", err, f.trouble)
 	}
 	return fmt.Errorf("%w: what chain %d of node %s holds is not known yet: %w", api.ErrUnavailable, uint64(f.epoch), f.node, err)

@@ -178,13 +178,18 @@ func (s *Service) lookAtFollowed() {
 	s.follows.mu.Lock()
 	defer s.follows.mu.Unlock()
 	var moved, gone []*log
+	// Counted before: a chain may be busy, and the metadata must not wait for it.
+	cutsKnown := make(map[*follow]int)
+	for _, f := range s.follows.chains {
+		cutsKnown[f] = len(f.chain.Cuts())
+	}
 	merged := make(map[*follow][]segment.Cut)
 	s.cfg.Meta.View(func(m *fsm.State) {
 		for e, f := range s.follows.chains {
 			switch c, ok := m.Chain(e); {
 			case !ok || c.State == fsm.ChainSealed:
 				f.cancel() // its index tells from now on
-			case len(f.chain.Cuts()) > len(c.Cuts)+aheadOfCuts:
+			case cutsKnown[f] > len(c.Cuts)+aheadOfCuts:
 				merged[f] = cutsOf(c)
 			}
 		}
