@@ -49,6 +49,9 @@ func (s *Service) proposeDelete(ctx context.Context, st stand) (*fsm.Log, error)
 	if err = refusal(err); err == nil || errors.Is(err, api.ErrNotFound) {
 		return r.Log, err
 	}
+	if !errors.Is(err, api.ErrUncertain) {
+		return nil, err
+	}
 	// Deleted or not?
 	known, cancel := context.WithTimeout(context.WithoutCancel(ctx), proposeTimeout)
 	defer cancel()

@@ -1,8 +1,10 @@
 package wal_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -110,6 +112,31 @@ func TestDeleteOutcomeLost(t *testing.T) {
 			a.send(id, batch(o, 1, "one")).is(api.ErrDeleted)
 			a.view.release()
 			require.EqualValues(g, 1, a.view.struck.Load())
+		}, "a", "b")
+	}
+}
+
+// TestDeleteNotDone: a deletion that surely was not done is not tried again, least
+// of all when its caller has stopped waiting: the log goes on at once.
+func TestDeleteNotDone(t *testing.T) {
+	for _, how := range []trouble{notDone, leaderless} {
+		inGroup(t, func(g *group) {
+			a := g.node("a")
+			id := g.create("x", api.LogConfig{})
+			o := a.producer(id, "p")
+			a.view.strike(func(c *fsmpb.Command) trouble { return map[bool]trouble{true: how}[c.GetDeleteLog() != nil] })
+			ctx, cancel := context.WithTimeout(g.Context(), time.Second)
+			defer cancel()
+			begin := time.Now()
+			err := a.Delete(ctx, id)
+			require.ErrorIs(g, err, api.ErrUnavailable)
+			require.NotErrorIs(g, err, api.ErrUncertain)
+			require.EqualValues(g, 1, a.view.struck.Load(), "it was tried again")
+			require.LessOrEqual(g, time.Since(begin), time.Second)
+			require.NoError(g, a.Release(g.Context(), id), "the gate is free")
+			a.send(id, batch(o, 1, "one")).at(1)
+			a.view.strike(nil)
+			require.NoError(g, a.Delete(g.Context(), id))
 		}, "a", "b")
 	}
 }

@@ -13,9 +13,10 @@ import (
 // use.
 type Meta interface {
 	// Propose applies a command, or returns the refusal of package fsm; then
-	// View shows what came of it, or a later state. Any other error means that
-	// it was not applied, or (ErrUncertain of room cluster, or the context's)
-	// that nobody knows, and that it may still be.
+	// View shows what came of it, or a later state. An error whose method
+	// Uncertain says so (ErrUncertain of room cluster) means that nobody knows
+	// whether it was applied, and that it may still be; any other one, the
+	// context's included, that nothing was done.
 	Propose(ctx context.Context, c *fsmpb.Command) (fsm.Result, error)
 	// View shows the state as far as this node has applied it; it never goes
 	// back. What it hands out must not be kept or changed.

@@ -3,6 +3,7 @@ package wal_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -87,11 +88,12 @@ func (uncertainError) Uncertain() bool { return true }
 type trouble int
 
 const (
-	none      trouble = iota
-	notDone           // refused, and nothing was done
-	lost              // committed, and the answer lost
-	late              // not committed until somebody calls view.release, and the answer lost
-	committed         // committed, and the node never hears of it
+	none       trouble = iota
+	notDone            // refused, and nothing was done
+	leaderless         // the same, once ctx has ended
+	lost               // committed, and the answer lost
+	late               // not committed until somebody calls view.release, and the answer lost
+	committed          // committed, and the node never hears of it
 )
 
 // view is the metadata as one node knows them; it implements wal.Meta.
@@ -269,6 +271,9 @@ func (v *view) Propose(ctx context.Context, c *fsmpb.Command) (fsm.Result, error
 	switch how {
 	case notDone:
 		return fsm.Result{}, errNotDone
+	case leaderless:
+		<-ctx.Done()
+		return fsm.Result{}, fmt.Errorf("%w: %w", errNotDone, ctx.Err())
 	case late:
 		v.mu.Lock()
 		defer v.mu.Unlock()
@@ -281,7 +286,7 @@ func (v *view) Propose(ctx context.Context, c *fsmpb.Command) (fsm.Result, error
 		return fsm.Result{}, uncertainError{}
 	case committed:
 		<-ctx.Done()
-		return fsm.Result{}, ctx.Err()
+		return fsm.Result{}, uncertainError{}
 	}
 	if v.await(ctx, index) != nil {
 		return fsm.Result{}, uncertainError{}
