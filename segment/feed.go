@@ -119,18 +119,20 @@ func (s *feedStart) send(c Chain, send func([]byte) error) error {
 
 // watch begins a feed: it gets all that happens after what start holds.
 func (s *openSegment) watch() (*feed, *feedStart, error) {
+	f := &feed{news: make(chan struct{}, 1)}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if len(s.feeds) >= feedsMax {
+		s.mu.Unlock()
 		return nil, nil, ErrFeeds
 	}
-	f := &feed{news: make(chan struct{}, 1)}
 	s.feeds[f] = struct{}{}
 	start := &feedStart{at: s.now(), cuts: s.cuts, durable: s.fresh.to - 1}
-	if s.cutting != nil {
-		start.indexes = append(start.indexes, s.cutting.index())
+	cutting, fresh := s.cutting, s.fresh.clone()
+	s.mu.Unlock() // the indexes take long, and every acknowledgement needs the lock
+	if cutting != nil {
+		start.indexes = append(start.indexes, cutting.index())
 	}
-	start.indexes = append(start.indexes, s.fresh.index())
+	start.indexes = append(start.indexes, fresh.index())
 	return f, start, nil
 }
 

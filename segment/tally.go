@@ -120,6 +120,13 @@ func (t *tally) dropBefore(n uint64) {
 	t.from = n
 }
 
+// clone is what it holds now, whatever is added to it later.
+func (t *tally) clone() *tally {
+	c := *t
+	c.rows, c.states = maps.Clone(t.rows), maps.Clone(t.states)
+	return &c
+}
+
 // encodedMax is how many bytes its index takes at most, about.
 func (t *tally) encodedMax() int {
 	n := 32*t.slices + 16*len(t.rows)
