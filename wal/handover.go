@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -99,8 +100,8 @@ func (s *Service) detach(l *log, c *chain) error {
 func (s *Service) SetDraining(draining bool) { s.draining.Store(draining) }
 
 // ReleaseAll hands all logs over, so many at a time, and takes none any more:
-// see SetDraining. It ends when no log is left, or with the errors of those that
-// are when ctx ends.
+// see SetDraining. It ends when no log is left, or, when ctx ends, with the
+// number of those that are, and what went wrong with one of them.
 func (s *Service) ReleaseAll(ctx context.Context, parallel int) error {
 	s.SetDraining(true)
 	for n := 0; ; n++ {
@@ -123,8 +124,13 @@ func (s *Service) ReleaseAll(ctx context.Context, parallel int) error {
 			})
 		}
 		_ = g.Wait() // what went wrong is in errs
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("hand all logs over: %w", errors.Join(append(errs, err)...))
+		if ctx.Err() == nil {
+			continue
 		}
+		errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+		if len(errs) == 0 {
+			return fmt.Errorf("hand all logs over: %w", ctx.Err())
+		}
+		return fmt.Errorf("hand all logs over: %d are left, the first: %w: %w", len(errs), errs[0], ctx.Err())
 	}
 }

@@ -342,6 +342,28 @@ func TestReleaseAll(t *testing.T) {
 	}, "a", "b")
 }
 
+// TestReleaseAllInVain: a node that can't hand its logs over says how many are
+// left, and why one of them is, in one line however many there are.
+func TestReleaseAllInVain(t *testing.T) {
+	inGroup(t, func(g *group) {
+		a := g.node("a")
+		for i := range 30 {
+			a.producer(g.create(fmt.Sprint("x", i), api.LogConfig{}), "p")
+		}
+		a.view.strike(func(c *fsmpb.Command) trouble { return map[bool]trouble{true: notDone}[c.GetDetach() != nil] })
+		ctx, cancel := context.WithTimeout(g.Context(), 5*time.Second)
+		defer cancel()
+		err := a.ReleaseAll(ctx, 8)
+		require.GreaterOrEqual(g, a.view.struck.Load(), int64(30))
+		require.ErrorIs(g, err, api.ErrUnavailable)
+		require.ErrorIs(g, err, context.DeadlineExceeded)
+		require.ErrorContains(g, err, "30 are left")
+		require.NotContains(g, err.Error(), "\n")
+		a.view.strike(nil)
+		require.NoError(g, a.ReleaseAll(g.Context(), 8))
+	}, "a", "b")
+}
+
 // TestCloseHandsOver: closing a node of several lets its logs go before it seals.
 func TestCloseHandsOver(t *testing.T) {
 	inGroup(t, func(g *group) {
