@@ -54,17 +54,26 @@ const (
 	retryPauseMax = 2 * time.Second
 )
 
-// pause waits before the n-th try of something; false: the service is closing.
-func (s *Service) pause(n int) bool {
-	t := time.NewTimer(min(retryPause<<min(n, 10), retryPauseMax))
+// backoff is the pause before the n-th try, counted from 0; at most so long.
+func backoff(n int, most time.Duration) time.Duration { return min(retryPause<<min(n, 10), most) }
+
+// pause waits; false: ctx has ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return true
-	case <-s.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
 }
+
+// pause waits before the n-th try of something; false: the service is closing.
+func (s *Service) pause(n int) bool { return pause(s.ctx, backoff(n, retryPauseMax)) }
 
 // berth returns the chain to which a log that has one of its own is to be
 // attached, or, for 0, any other, and waits for it. Errors: *api.LimitError.

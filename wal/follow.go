@@ -196,7 +196,7 @@ func (f *follow) unknown(err error) error {
 func (f *follow) sync(ctx context.Context) error {
 	f.enter()
 	defer f.leave()
-	_, err := f.walks.do(ctx, f.s.spawn, api.ErrClosed, func() (struct{}, error) { return struct{}{}, f.walk() })
+	err := f.walked(ctx)
 	switch {
 	case err == nil:
 		return nil

@@ -147,7 +147,7 @@ func (s *Service) newest(ctx context.Context, l *log) error {
 // an earlier one, and durable. False: things have changed.
 func (s *Service) newestThere(ctx context.Context, l *log, st stand) (done bool, err error) {
 	if s.elsewhere(st) != nil && s.cfg.Peers != nil {
-		tail, err := l.asks.do(ctx, s.spawn, api.ErrClosed, func() (fragment.LSN, error) { return s.ask(l) })
+		tail, err := l.asks.do(ctx, s, func() (fragment.LSN, error) { return s.ask(l) })
 		if err == nil {
 			err = s.awaitTail(ctx, l, 0, func(durable fragment.LSN) bool { return durable >= tail })
 			return err == nil, err

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/wpd-io/wpd/wal/api"
 )
 
 const (
@@ -18,15 +16,14 @@ const (
 	walkGrace = 250 * time.Millisecond
 	// walkTimeout bounds one walk.
 	walkTimeout = time.Minute
-	// followPause and followPauseMax are the pauses before a feed is asked for,
-	// or the bucket, again; they double with each try.
-	followPause    = 50 * time.Millisecond
+	// followPauseMax bounds the pause before a feed is asked for, or the bucket,
+	// again.
 	followPauseMax = 5 * time.Second
 )
 
 // listen takes in the feed of the chain's writer. One that broke is asked for
-// again at once, and later with pauses, as long as somebody waits; then when
-// somebody does.
+// again after a pause, which doubles with each try, if somebody waits then;
+// otherwise when somebody does.
 func (f *follow) listen() {
 	for n := 0; f.ctx.Err() == nil; n++ {
 		begun := time.Now()
@@ -84,8 +81,7 @@ func (f *follow) walkOn() {
 			continue // a feed began
 		}
 		for n := 0; f.blind(); n++ {
-			_, err := f.walks.do(f.ctx, f.s.spawn, api.ErrClosed, func() (struct{}, error) { return struct{}{}, f.walk() })
-			if err != nil && f.ctx.Err() == nil {
+			if err := f.walked(f.ctx); err != nil && f.ctx.Err() == nil {
 				f.s.cfg.Logger.Warn("look for what is durable of a chain", "chain", f.epoch, "node", f.node, "err", err)
 			}
 			if !f.pause(n) {
@@ -181,13 +177,10 @@ func (f *follow) grace() bool {
 }
 
 // pause waits before the n-th try; false: the chain is over.
-func (f *follow) pause(n int) bool {
-	t := time.NewTimer(min(followPause<<min(max(n, 0), 10), followPauseMax))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-f.ctx.Done():
-		return false
-	}
+func (f *follow) pause(n int) bool { return pause(f.ctx, backoff(n, followPauseMax)) }
+
+// walked is walk, or a share in one that began after the call.
+func (f *follow) walked(ctx context.Context) error {
+	_, err := f.walks.do(ctx, f.s, func() (struct{}, error) { return struct{}{}, f.walk() })
+	return err
 }

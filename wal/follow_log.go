@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
@@ -221,22 +220,4 @@ func (s *Service) lookAtFollowed() {
 
 // watchFollowed does lookAtFollowed as soon as the metadata change, as long as
 // that takes no more than a tenth of a processor.
-func (s *Service) watchFollowed() {
-	for {
-		changed := s.cfg.Meta.Changed()
-		begin := time.Now()
-		s.lookAtFollowed()
-		pause := time.NewTimer(watchLogsShare * time.Since(begin))
-		select {
-		case <-pause.C:
-		case <-s.ctx.Done():
-			pause.Stop()
-			return
-		}
-		select {
-		case <-changed:
-		case <-s.ctx.Done():
-			return
-		}
-	}
-}
+func (s *Service) watchFollowed() { s.onChange(nil, 0, watchShare, s.lookAtFollowed) }

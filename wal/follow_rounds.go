@@ -3,6 +3,8 @@ package wal
 import (
 	"context"
 	"sync"
+
+	"github.com/wpd-io/wpd/wal/api"
 )
 
 // rounds lets all who ask for something at a time share it: each gets the
@@ -19,10 +21,9 @@ type round[T any] struct {
 	err  error
 }
 
-// do has f done, or shares what comes of it; spawn runs it behind the calls. It
-// returns when ctx ends, but a round goes on. closed is the error if spawn says
-// that nothing is done any more.
-func (r *rounds[T]) do(ctx context.Context, spawn func(func()) bool, closed error, f func() (T, error)) (T, error) {
+// do has s do f, or shares what comes of it. It returns when ctx ends, but a round
+// goes on. Errors: those of f; the context's; api.ErrClosed.
+func (r *rounds[T]) do(ctx context.Context, s *Service, f func() (T, error)) (T, error) {
 	var none T
 	r.mu.Lock()
 	if r.next == nil {
@@ -30,10 +31,10 @@ func (r *rounds[T]) do(ctx context.Context, spawn func(func()) bool, closed erro
 	}
 	x := r.next
 	if !r.busy {
-		if !spawn(func() { r.run(f) }) {
+		if !s.spawn(func() { r.run(f) }) {
 			r.next = nil
 			r.mu.Unlock()
-			return none, closed
+			return none, api.ErrClosed
 		}
 		r.busy = true
 	}

@@ -111,7 +111,7 @@ func (s *Service) awaitTail(ctx context.Context, l *log, most time.Duration, eno
 func (s *Service) patience(l *log, err error, n int, most time.Duration) time.Duration {
 	switch {
 	case err != nil:
-		return min(followPause<<min(n, 10), followPauseMax)
+		return backoff(n, followPauseMax)
 	case most > 0:
 		return max(most-s.age(l), time.Millisecond)
 	}

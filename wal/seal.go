@@ -36,9 +36,7 @@ func (s *Service) seal(ctx context.Context, c *fsm.Chain) error {
 	if err != nil {
 		return err
 	}
-	ref := sealed.Index
-	_, err = s.cfg.Meta.Propose(ctx, fsm.NewSeal(c.Epoch, fsm.Seal{At: sealed.At,
-		Index: fsm.Ref{Key: ref.Key, Size: ref.Size, Checksum: ref.Checksum}}))
+	_, err = s.cfg.Meta.Propose(ctx, fsm.NewSeal(c.Epoch, fsm.Seal{At: sealed.At, Index: fsm.Ref(sealed.Index)}))
 	if err != nil {
 		return fmt.Errorf("commit the seal of chain %d: %w", uint64(c.Epoch), err)
 	}
@@ -77,8 +75,7 @@ func (s *Service) attachedTo(e fragment.Epoch) []segment.Stay {
 }
 
 func (s *Service) commitCut(ctx context.Context, e fragment.Epoch, c segment.Cut) error {
-	_, err := s.cfg.Meta.Propose(ctx, fsm.NewAddCut(e, fsm.Cut{From: c.From, To: c.To,
-		Index: fsm.Ref{Key: c.Index.Key, Size: c.Index.Size, Checksum: c.Index.Checksum}}))
+	_, err := s.cfg.Meta.Propose(ctx, fsm.NewAddCut(e, fsm.Cut{From: c.From, To: c.To, Index: fsm.Ref(c.Index)}))
 	return err
 }
 
@@ -86,8 +83,7 @@ func (s *Service) commitCut(ctx context.Context, e fragment.Epoch, c segment.Cut
 // knows what it has cut, and has the indexes at hand. What it has not merged when
 // the chain ends stays so; that is little.
 func (s *Service) commitMerge(ctx context.Context, e fragment.Epoch, c segment.Cut) error {
-	_, err := s.cfg.Meta.Propose(ctx, fsm.NewMergeCuts(e, c.From, c.To,
-		fsm.Ref{Key: c.Index.Key, Size: c.Index.Size, Checksum: c.Index.Checksum}))
+	_, err := s.cfg.Meta.Propose(ctx, fsm.NewMergeCuts(e, c.From, c.To, fsm.Ref(c.Index)))
 	return err
 }
 
@@ -98,9 +94,7 @@ func chainOf(cluster fragment.ClusterID, c *fsm.Chain) segment.Chain {
 func cutsOf(c *fsm.Chain) []segment.Cut {
 	cuts := make([]segment.Cut, len(c.Cuts))
 	for i, x := range c.Cuts {
-		cuts[i] = segment.Cut{From: x.From, To: x.To, Index: refOf(x.Index)}
+		cuts[i] = segment.Cut{From: x.From, To: x.To, Index: segment.Ref(x.Index)}
 	}
 	return cuts
 }
-
-func refOf(r fsm.Ref) segment.Ref { return segment.Ref{Key: r.Key, Size: r.Size, Checksum: r.Checksum} }

@@ -50,7 +50,7 @@ func (s *Service) sealedView(c *fsm.Chain) segment.View {
 	}
 	return segment.View{
 		Chain: chainOf(s.cfg.Identity.Cluster, c), Cuts: cutsOf(c),
-		Sealed:   &segment.Cut{From: from, To: c.Seal.At, Index: refOf(c.Seal.Index)},
+		Sealed:   &segment.Cut{From: from, To: c.Seal.At, Index: segment.Ref(c.Seal.Index)},
 		Attached: func() []segment.Stay { return s.attachedTo(c.Epoch) },
 	}
 }

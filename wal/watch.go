@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
@@ -13,19 +14,33 @@ import (
 	"github.com/wpd-io/wpd/wal/api"
 )
 
-// watchChains does what the metadata ask for concerning chains, as soon as they
-// do.
-func (s *Service) watchChains() {
+// watchShare is how many times as long as a look at the metadata the pause behind
+// it is, where it is a look at every log: it takes at most a tenth of a processor.
+const watchShare = 10
+
+// onChange looks at the metadata, and again when they change, or tick does; not
+// before a pause has passed, at least so long, and share times as long as the look
+// took. It ends with the service.
+func (s *Service) onChange(tick <-chan time.Time, least time.Duration, share int, look func()) {
 	for {
 		changed := s.cfg.Meta.Changed()
-		s.lookAtChains()
+		begin := time.Now()
+		look()
+		if !pause(s.ctx, max(least, time.Duration(share)*time.Since(begin))) {
+			return
+		}
 		select {
 		case <-changed:
+		case <-tick:
 		case <-s.ctx.Done():
 			return
 		}
 	}
 }
+
+// watchChains does what the metadata ask for concerning chains, as soon as they
+// do.
+func (s *Service) watchChains() { s.onChange(nil, 0, 0, s.lookAtChains) }
 
 // lookAtChains finds what this node has to seal, which of its chains are being
 // sealed, and which seals that somebody waits for are committed.

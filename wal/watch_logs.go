@@ -8,11 +8,9 @@ import (
 	"github.com/wpd-io/wpd/fsm"
 )
 
-// The pauses of watchLogs. It looks at every log that is attached here, so it
-// takes at most a tenth of a processor for that.
+// The pauses of watchLogs.
 const (
 	watchLogsPause    = 20 * time.Millisecond
-	watchLogsShare    = 10
 	watchLogsEveryMax = time.Minute
 )
 
@@ -21,27 +19,12 @@ const (
 func (s *Service) watchLogs() {
 	tick := time.NewTicker(min(watchLogsEveryMax, max(s.cfg.ChainIdle/8, watchLogsPause)))
 	defer tick.Stop()
-	for {
-		changed := s.cfg.Meta.Changed()
-		begin := time.Now()
+	s.onChange(tick.C, watchLogsPause, watchShare, func() {
 		for _, l := range s.attachedLogs() {
 			s.lookAtLog(l)
 		}
 		s.sweep()
-		pause := time.NewTimer(max(watchLogsPause, watchLogsShare*time.Since(begin)))
-		select {
-		case <-pause.C:
-		case <-s.ctx.Done():
-			pause.Stop()
-			return
-		}
-		select {
-		case <-changed:
-		case <-tick.C:
-		case <-s.ctx.Done():
-			return
-		}
-	}
+	})
 }
 
 // attachedLogs are those that are attached to a chain of ours that takes
