@@ -161,11 +161,7 @@ func (h *followed) add(x *fragment.Index) error {
 	if err := t.fits(x); err != nil {
 		return err
 	}
-	for _, l := range x.Logs {
-		for _, r := range l.Rows {
-			t.addRow(stay{l.Log, l.Attachment}, r)
-		}
-	}
+	t.addRows(x, 0)
 	t.addStates(x.States)
 	for _, s := range x.States {
 		h.last[s.Log] = x.To - 1

@@ -252,17 +252,13 @@ func TestCommittedCuts(t *testing.T) {
 	require.NoError(t, late.Walk(t.Context(), b.store))
 	requireWalked(t, b, late)
 
-	x, err := readIndex(t.Context(), b.store, b.cuts[1].Index)
-	require.NoError(t, err)
-	all := newTally(1)
+	var all []*fragment.Index
 	for _, c := range b.cuts[:2] {
-		part, err := readIndex(t.Context(), b.store, c.Index)
+		x, err := readIndex(t.Context(), b.store, c.Index)
 		require.NoError(t, err)
-		all.addIndex(part)
+		all = append(all, x)
 	}
-	merged := all.index()
-	merged.States = x.States
-	ref, err := writeIndex(t.Context(), b.store, testChain.Cluster, testChain.Epoch, merged)
+	ref, err := writeIndex(t.Context(), b.store, testChain.Cluster, testChain.Epoch, joined(all))
 	require.NoError(t, err)
 	fewer := Cut{From: 1, To: 101, Index: ref}
 	f.Committed([]Cut{fewer})

@@ -114,11 +114,7 @@ func joined(run []*fragment.Index) *fragment.Index {
 	first, last := run[0], run[len(run)-1]
 	t := newTally(first.From)
 	for _, x := range run {
-		for _, l := range x.Logs {
-			for _, r := range l.Rows {
-				t.addRow(stay{l.Log, l.Attachment}, r)
-			}
-		}
+		t.addRows(x, 0)
 	}
 	x := t.index()
 	x.To, x.States = last.To, last.States

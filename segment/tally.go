@@ -63,15 +63,20 @@ func (t *tally) addStates(states []fragment.LogState) {
 
 // addIndex takes in a sum, or whatever of it lies at to or later.
 func (t *tally) addIndex(x *fragment.Index) {
+	t.addRows(x, t.to)
+	t.addStates(x.States)
+	t.to = max(t.to, x.To)
+}
+
+// addRows takes in the rows of an index that lie in object from or later.
+func (t *tally) addRows(x *fragment.Index, from uint64) {
 	for _, l := range x.Logs {
 		for _, r := range l.Rows {
-			if r.N >= t.to {
+			if r.N >= from {
 				t.addRow(stay{l.Log, l.Attachment}, r)
 			}
 		}
 	}
-	t.addStates(x.States)
-	t.to = max(t.to, x.To)
 }
 
 // fits says why a part of an index can't be what comes next: rows are in the

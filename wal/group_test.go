@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -368,24 +369,12 @@ func (m *member) producer(id fragment.LogID, name string) api.Opened {
 }
 
 // contents reads a log to its tail, where it is written.
-func (g *group) contents(id fragment.LogID) (words []string) {
+func (g *group) contents(id fragment.LogID) []string {
 	g.Helper()
 	st, err := (&router{g: g}).Read(g.Context(), api.ReadRequest{Log: id, Level: api.Level{Linearizable: true}})
 	require.NoError(g, err)
 	defer st.Close() //nolint:errcheck // it was only read
-	for {
-		c, err := st.Next(g.Context())
-		if err != nil {
-			return words
-		}
-		for _, b := range c.Batches {
-			entries, err := b.Entries()
-			require.NoError(g, err)
-			for e, ok := entries.Next(); ok; e, ok = entries.Next() {
-				words = append(words, string(e.Data))
-			}
-		}
-	}
+	return words(g, st, math.MaxInt, time.Minute)
 }
 
 // check reads all logs back, and holds them against the ledger: through the

@@ -3,8 +3,6 @@ package wal
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -56,11 +54,8 @@ func (s *Service) admit() error {
 // Flush returns once all that was taken before is durable and answered, or
 // with ctx's error. It does not wait for the flush interval.
 func (s *Service) Flush(ctx context.Context) error {
-	s.mu.RLock()
-	chains := slices.DeleteFunc(slices.Collect(maps.Values(s.chains)), func(c *chain) bool { return !c.alive() })
-	s.mu.RUnlock()
 	var g errgroup.Group // what waits for the next chain was not taken yet
-	for _, c := range chains {
+	for _, c := range s.liveChains() {
 		g.Go(func() error { return c.writer.Flush(ctx) })
 	}
 	return g.Wait()

@@ -3,7 +3,6 @@ package wal
 import (
 	"cmp"
 	"iter"
-	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -69,9 +68,7 @@ type taken struct {
 // Report tells about the chains that this node writes; it is cheap. Rates are
 // those since earlier calls: it is to be called about every second.
 func (s *Service) Report() Report {
-	s.mu.RLock()
-	chains := slices.DeleteFunc(slices.Collect(maps.Values(s.chains)), func(c *chain) bool { return !c.alive() })
-	s.mu.RUnlock()
+	chains := s.liveChains()
 	slices.SortFunc(chains, func(a, b *chain) int { return cmp.Compare(a.epoch, b.epoch) })
 	now := time.Now()
 	var all Report

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -150,6 +151,13 @@ func (s *Service) stopLocked() (stopped []*chain) {
 		}
 	}
 	return stopped
+}
+
+// liveChains are those that take batches.
+func (s *Service) liveChains() []*chain {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.DeleteFunc(slices.Collect(maps.Values(s.chains)), func(c *chain) bool { return !c.alive() })
 }
 
 // Fail stops this node's writing, because something that it rests on failed.

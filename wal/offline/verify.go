@@ -139,21 +139,19 @@ func (v *verifier) own(ctx context.Context) error {
 // boot checks nodes/<identity>/<boot>.
 func (v *verifier) boot(ctx context.Context, key string) error {
 	var o bootObject
-	size, err := readJSON(ctx, v.store, key, &o)
-	if _, damaged := errors.AsType[*jsonError](err); err != nil && !damaged && !errors.Is(err, fs.ErrNotExist) {
+	ok, err := v.json(ctx, key, &o)
+	if err != nil {
 		return err
 	}
 	v.boots[key] = o.Nonce
-	v.count(size)
 	switch {
-	case err != nil:
-		v.object(key, err)
+	case !ok:
 	case probeKey(o.Identity) == key:
 		// A node tried whether others find what it writes: nothing rests on it.
 	case bootKey(o.Identity, o.Boot) != key:
 		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: fmt.Sprintf("holds boot %d of %q", o.Boot, o.Identity)})
-	case !v.cluster.IsZero() && o.Cluster != v.cluster.String():
-		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: "is of cluster " + o.Cluster})
+	default:
+		v.ofCluster(key, o.Cluster)
 	}
 	return nil
 }
@@ -161,20 +159,39 @@ func (v *verifier) boot(ctx context.Context, key string) error {
 // incarnation checks incarnations/<n>.
 func (v *verifier) incarnation(ctx context.Context, key string) error {
 	var o incarnationObject
-	size, err := readJSON(ctx, v.store, key, &o)
-	if _, damaged := errors.AsType[*jsonError](err); err != nil && !damaged && !errors.Is(err, fs.ErrNotExist) {
+	ok, err := v.json(ctx, key, &o)
+	if err != nil {
 		return err
 	}
-	v.count(size)
 	switch {
-	case err != nil:
-		v.object(key, err)
+	case !ok:
 	case fmt.Sprintf("%s%016x", incarnationsPrefix, o.Incarnation) != key:
 		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: fmt.Sprintf("holds incarnation %d", o.Incarnation)})
-	case !v.cluster.IsZero() && o.Cluster != v.cluster.String():
-		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: "is of cluster " + o.Cluster})
+	default:
+		v.ofCluster(key, o.Cluster)
 	}
 	return nil
+}
+
+// json reads an object of the cluster's own into o, and counts it. False: it can't
+// be read, and that is reported.
+func (v *verifier) json(ctx context.Context, key string, o any) (ok bool, err error) {
+	size, err := readJSON(ctx, v.store, key, o)
+	if _, damaged := errors.AsType[*jsonError](err); err != nil && !damaged && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	v.count(size)
+	if err != nil {
+		v.object(key, err)
+	}
+	return err == nil, nil
+}
+
+// ofCluster checks the cluster that such an object names.
+func (v *verifier) ofCluster(key, cluster string) {
+	if !v.cluster.IsZero() && cluster != v.cluster.String() {
+		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: "is of cluster " + cluster})
+	}
 }
 
 func bootKey(identity string, boot uint64) string {
