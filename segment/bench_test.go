@@ -43,7 +43,7 @@ func BenchmarkAppend(b *testing.B) {
 				}
 				batch.Stamp(stamp)
 				d.wg.Add(1)
-				if _, err := w.Append(1, batch, &d); err != nil {
+				if _, err := w.Append(1, batch, 0, &d); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -70,7 +70,7 @@ func BenchmarkAppendManyLogs(b *testing.B) {
 			b.Fatal(err)
 		}
 		d.wg.Add(1)
-		if _, err := w.Append(fragment.LogID(i%1000+1), x, &d); err != nil {
+		if _, err := w.Append(fragment.LogID(i%1000+1), x, 0, &d); err != nil {
 			b.Fatal(err)
 		}
 	}

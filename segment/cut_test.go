@@ -225,7 +225,7 @@ func TestProducersExpireAtCuts(t *testing.T) {
 		add := func(p fragment.ProducerID, seq uint64, from fragment.LSN) {
 			b := makeBatch(1, p, seq, from, 1, 10)
 			require.NoError(t, w.Reserve(t.Context(), b.Len()))
-			_, err := w.Append(1, b, newAck(t))
+			_, err := w.Append(1, b, 0, newAck(t))
 			require.NoError(t, err)
 			require.NoError(t, w.Flush(t.Context()))
 		}

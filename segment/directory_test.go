@@ -86,7 +86,7 @@ func TestNotes(t *testing.T) {
 		require.NoError(t, err)
 		b := makeBatch(1, 5, 4, 4, 2, 10)
 		require.NoError(t, w.Reserve(t.Context(), b.Len()))
-		m, err := w.Append(1, b, newAck(t))
+		m, err := w.Append(1, b, 0, newAck(t))
 		require.NoError(t, err)
 		require.Equal(t, n, m)
 		require.NoError(t, w.Flush(t.Context()))
@@ -108,7 +108,7 @@ func TestNotes(t *testing.T) {
 		w.mu.Lock()
 		w.flying++ // keep it open
 		w.mu.Unlock()
-		n, err = w.Append(1, c, hold)
+		n, err = w.Append(1, c, 0, hold)
 		require.NoError(t, err)
 		m, err = w.Note(nil, fragment.LogState{Log: 1, Attachment: 1, End: 7,
 			Producers: []fragment.ProducerState{{ID: 5, Name: "five", Epoch: 2, Last: 6, Time: 1 << 60}}})
@@ -141,7 +141,7 @@ func TestAttachmentsDoNotShareFragments(t *testing.T) {
 		b := makeBatch(1, 5, 4, 4, 2, 10)
 		b.Stamp(fragment.Stamp{Log: 1, Attachment: 3, Epoch: testChain.Epoch, From: 4})
 		require.NoError(t, w.Reserve(t.Context(), b.Len()))
-		m, err = w.Append(1, b, newAck(t))
+		m, err = w.Append(1, b, 0, newAck(t))
 		require.NoError(t, err)
 		require.Equal(t, n+2, m)
 		require.NoError(t, w.Close(t.Context()))

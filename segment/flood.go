@@ -30,8 +30,8 @@ const (
 // cost less than many small ones.
 //
 // It is if whoever appends says so, see expect. Where nobody says anything, it
-// guesses, by how fast batches come. It may be wrong: what comes may stop, as it does when whoever appends has all
-// in flight that it may. Then it doubts itself for a number of fragments, which
+// guesses, by how fast batches come. It may be wrong: what comes may stop, as it
+// does when whoever appends has all in flight that it may. Then it doubts itself for a number of fragments, which
 // doubles each time that it is wrong, until it is right. The zero value has seen
 // nothing. Guarded by Writer.mu.
 type flood struct {

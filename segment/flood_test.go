@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
@@ -50,7 +51,7 @@ func TestFlood(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				s := newStore()
 				s.Add(blobtest.Fault{Kind: blobtest.Create, Delay: 3 * time.Millisecond})
-				w := create(t, s, Options{BufferBytes: 1 << 30})
+				w := create(t, s, Options{Room: semaphore.NewWeighted(1 << 30)})
 				a := newAppender(t, w)
 				room := make(chan struct{}, max(c.most, 1))
 				var worst time.Duration
@@ -65,7 +66,7 @@ func TestFlood(t *testing.T) {
 							<-room
 						}
 					}
-					w.Expect(c.bytes * min(c.ready, c.count-i))
+					a.ready = c.bytes * min(c.ready, c.count-i)
 					_, err := a.put(fragment.LogID(1+i%10), c.bytes, x)
 					require.NoError(t, err)
 					time.Sleep(c.every)
@@ -97,7 +98,7 @@ func TestFloodThatStops(t *testing.T) {
 		bubble.Test(t, func(t *testing.T) {
 			s := newStore()
 			s.Add(blobtest.Fault{Kind: blobtest.Create, Delay: 3 * time.Millisecond})
-			w := create(t, s, Options{BufferBytes: 1 << 30})
+			w := create(t, s, Options{Room: semaphore.NewWeighted(1 << 30)})
 			if !hopeful {
 				w.flood.doubt, w.flood.last = 1<<30, time.Now()
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
@@ -81,6 +82,7 @@ func (m *model) run() {
 	var err error
 	m.w, err = Create(m.t.Context(), m.s, m.chain, Options{
 		FragmentBytes: 200 << m.r.IntN(5), CutFragments: 1 + m.r.Uint64N(100), Commit: m.commit, Cache: NewCache(m.r.Int64N(1 << 16)),
+		Room: semaphore.NewWeighted(roomBytes),
 	})
 	require.NoError(m.t, err)
 	var wg sync.WaitGroup
@@ -203,7 +205,7 @@ func (m *model) append(r *rand.Rand, log fragment.LogID, stop chan struct{}) {
 			return
 		}
 		x := &intent{batch: b, bytes: bytes.Clone(b.Bytes())}
-		if _, err := m.w.Append(log, b, m.waiter(x)); err != nil {
+		if _, err := m.w.Append(log, b, 0, m.waiter(x)); err != nil {
 			m.w.Unreserve(b.Len())
 			return
 		}

@@ -43,11 +43,9 @@ type Options struct {
 	// whenever a fragment is full), which saves request cost at the price of
 	// latency. 0 flushes as soon as it pays.
 	FlushInterval time.Duration
-	// BufferBytes bounds what is not durable yet; default (Window + 4) ×
-	// FragmentBytes. At least 3 × 8 MiB, so that any batch fits.
-	BufferBytes int64
 	// Room bounds, in bytes, what is not durable yet of all writers that share
-	// it; any batch must fit. nil: one of BufferBytes for this writer alone.
+	// it; any batch must fit. nil: one of (Window + 4) × FragmentBytes, and at
+	// least 24 MiB, for this writer alone.
 	Room *semaphore.Weighted
 	// Lease says whether this writer may start a fragment: while it says no,
 	// what comes waits, and what is in flight goes on. When it says yes again,
@@ -96,14 +94,13 @@ func (o Options) withDefaults(c Chain) Options {
 		return have
 	}
 	o.FragmentBytes = min(int(def(int64(o.FragmentBytes), fragment.FragmentBytes)), fragment.FragmentBytes)
-	o.BufferBytes = max(def(o.BufferBytes, int64(c.Window+4)*int64(o.FragmentBytes)), 3*fragment.FragmentBytes)
 	o.CutBytes = def(o.CutBytes, 1<<30)
 	o.CutAge = time.Duration(def(int64(o.CutAge), int64(10*time.Minute)))
 	o.CutFragments = uint64(def(int64(o.CutFragments), 4096))
 	o.CutSlices = int(def(int64(o.CutSlices), 1<<18))
 	o.MergeBytes = int(def(int64(o.MergeBytes), mergeBytesDefault))
 	if o.Room == nil {
-		o.Room = semaphore.NewWeighted(o.BufferBytes)
+		o.Room = semaphore.NewWeighted(max(int64(c.Window+4)*int64(o.FragmentBytes), 3*fragment.FragmentBytes))
 	}
 	if o.Lease == nil {
 		o.Lease = func() bool { return true }

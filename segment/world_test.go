@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 	"github.com/wpd-io/wpd/fragment"
@@ -126,6 +127,8 @@ type appender struct {
 	w    *Writer
 	next map[fragment.LogID]fragment.LSN
 	sent map[fragment.LogID][]fragment.Batch
+	// ready is what it says of how much is to come, see Writer.Append.
+	ready int
 }
 
 func newAppender(t testing.TB, w *Writer) *appender {
@@ -147,7 +150,7 @@ func (a *appender) put(log fragment.LogID, size int, x Waiter) (uint64, error) {
 	if err := a.w.Reserve(context.Background(), b.Len()); err != nil {
 		return 0, err
 	}
-	n, err := a.w.Append(log, b, x)
+	n, err := a.w.Append(log, b, a.ready, x)
 	if err != nil {
 		a.w.Unreserve(b.Len())
 		return 0, err
@@ -157,8 +160,14 @@ func (a *appender) put(log fragment.LogID, size int, x Waiter) (uint64, error) {
 	return n, nil
 }
 
+// roomBytes is the room of a writer under test that shares it with nobody.
+const roomBytes = 3 * fragment.FragmentBytes
+
 func create(t testing.TB, s Store, o Options) *Writer {
 	t.Helper()
+	if o.Room == nil {
+		o.Room = semaphore.NewWeighted(roomBytes)
+	}
 	w, err := Create(context.Background(), s, testChain, o)
 	require.NoError(t, err)
 	return w
@@ -174,11 +183,11 @@ func whole(t testing.TB, s *store, n uint64) fragment.Frozen {
 	return f
 }
 
-// requireRoom checks that nothing of the buffer is still taken.
+// requireRoom checks that nothing of a writer's room, of roomBytes, is still taken.
 func requireRoom(t testing.TB, w *Writer) {
 	t.Helper()
-	require.True(t, w.room.TryAcquire(w.opts.BufferBytes), "reserved bytes leaked")
-	w.room.Release(w.opts.BufferBytes)
+	require.True(t, w.room.TryAcquire(roomBytes), "reserved bytes leaked")
+	w.room.Release(roomBytes)
 	require.Empty(t, w.unsettled)
 }
 

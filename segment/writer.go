@@ -119,37 +119,31 @@ func (w *Writer) Unreserve(n int) {
 }
 
 // Append takes a stamped batch, for which room was reserved; its bytes are the
-// writer's from now on. It never blocks on the store. The result is the number
-// of the batch's fragment, see After. Errors: ErrSealed, ErrClosed,
-// *ForeignError: the chain is over and nothing was taken, the reservation
-// included.
-func (w *Writer) Append(log fragment.LogID, b fragment.Batch, waiter Waiter) (uint64, error) {
+// writer's from now on. It never blocks on the store. ready is how many bytes,
+// about, whoever appends has ready to append, these included; 0: that is not
+// said. The result is the number of the batch's fragment, see After. Errors:
+// ErrSealed, ErrClosed, *ForeignError: the chain is over and nothing was taken,
+// the reservation included.
+func (w *Writer) Append(log fragment.LogID, b fragment.Batch, ready int, waiter Waiter) (uint64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
 		return 0, w.err
 	}
+	at := time.Now()
+	if ready > 0 {
+		w.flood.expect(at, ready)
+	}
 	if w.open.other(log, b.Attachment()) || !w.open.empty() && w.open.size()+b.Len() > w.opts.FragmentBytes {
 		w.closeLocked(true)
 	}
 	f := w.touchLocked()
-	w.flood.came(time.Now(), b.Len())
+	w.flood.came(at, b.Len())
 	f.add(log, b)
 	f.reserved += int64(b.Len())
 	f.waiters = append(f.waiters, waiter)
 	w.pumpLocked()
 	return f.n, nil
-}
-
-// Expect says how many bytes, about, whoever is about to append has ready to
-// append, that included; 0: it does not say.
-func (w *Writer) Expect(bytes int) {
-	if bytes <= 0 {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.flood.expect(time.Now(), bytes)
 }
 
 // Note adds to the next fragment what comes without a batch: that a log is

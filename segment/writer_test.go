@@ -212,15 +212,14 @@ func TestFlushInterval(t *testing.T) {
 	})
 }
 
-// Reserve blocks at BufferBytes, acks let it go on, and so does ctx.
+// Reserve blocks where there is no room, acks let it go on, and so does ctx.
 func TestBackPressure(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		s := newStore()
 		w := create(t, s, Options{FragmentBytes: 1 << 20})
 		rule := s.Add(blobtest.Fault{Kind: blobtest.Create, Hang: true})
 		a := newAppender(t, w)
-		all := int(w.opts.BufferBytes)
-		const size = 1 << 20
+		const all, size = roomBytes, 1 << 20
 		done := make(chan int)
 		go func() {
 			n := 0
@@ -344,11 +343,14 @@ func TestCreateOfUsedEpoch(t *testing.T) {
 }
 
 func TestOptionsAreBounded(t *testing.T) {
-	o := Options{FragmentBytes: 1 << 30, BufferBytes: -1, CutBytes: -1}.withDefaults(Chain{}.valid())
+	o := Options{FragmentBytes: 1 << 30, CutBytes: -1}.withDefaults(Chain{}.valid())
 	require.Equal(t, fragment.FragmentBytes, o.FragmentBytes)
-	require.EqualValues(t, 5*fragment.FragmentBytes, o.BufferBytes)
+	require.True(t, o.Room.TryAcquire(5*fragment.FragmentBytes))
+	require.False(t, o.Room.TryAcquire(1))
 	require.EqualValues(t, 1<<30, o.CutBytes)
-	require.EqualValues(t, 3*fragment.FragmentBytes, Options{FragmentBytes: 1, BufferBytes: 1}.withDefaults(testChain).BufferBytes)
+	small := Options{FragmentBytes: 1}.withDefaults(testChain)
+	require.True(t, small.Room.TryAcquire(3*fragment.FragmentBytes))
+	require.False(t, small.Room.TryAcquire(1))
 }
 
 // Concurrent appenders, flushers and waiters; the race detector looks on.
@@ -380,6 +382,6 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 	require.NoError(t, w.Close(t.Context()))
 	requireRoom(t, w)
-	_, err := w.Append(1, makeBatch(1, 1, 1, 1, 1, 1), newAck(t))
+	_, err := w.Append(1, makeBatch(1, 1, 1, 1, 1, 1), 0, newAck(t))
 	require.True(t, errors.Is(err, ErrClosed))
 }

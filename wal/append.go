@@ -207,8 +207,7 @@ func (l *log) decide(c *chain, r api.AppendRequest, done func(api.Ack, error), s
 	from, clock := l.assigned, time.Now()
 	now := max(l.time, fragment.Micros(clock.UnixMicro()))
 	b.Stamp(fragment.Stamp{Log: l.id, Attachment: l.attachment, Epoch: c.epoch, From: from, Time: now})
-	c.writer.Expect(r.ReadyBytes)
-	n, err := c.writer.Append(l.id, b, &answer{done: done, ack: api.Ack{From: from, To: b.To(), Time: now}})
+	n, err := c.writer.Append(l.id, b, r.ReadyBytes, &answer{done: done, ack: api.Ack{From: from, To: b.To(), Time: now}})
 	if err != nil {
 		b.Unstamp()
 		return decidedOver, err

@@ -20,8 +20,8 @@ type Config struct {
 	Identity Identity
 	Peers    Peers // nil: this node is alone
 
-	// Admit says why no batch may be taken now, as an error of wal/api; nil: any
-	// may. It is asked about each, and must not wait. nil: any may, always.
+	// Admit says why no batch may be taken now, as an error of wal/api; its nil:
+	// any may. It is asked about each, and must not wait. Unset: any may, always.
 	Admit func() error
 	// Window (W) is how many fragments may be in flight, 1 to 64; default 8.
 	// More is worth it on a store with latency: throughput is W ×
@@ -72,7 +72,7 @@ type Config struct {
 func (c Config) WithDefaults() Config {
 	c.Window = cmp.Or(c.Window, 8)
 	c.FragmentBytes = cmp.Or(c.FragmentBytes, fragment.FragmentBytes)
-	c.BufferBytes = cmp.Or(c.BufferBytes, max(int64(c.Window+4)*int64(c.FragmentBytes), 3*fragment.FragmentBytes))
+	c.BufferBytes = cmp.Or(c.BufferBytes, max(int64(c.Window+4)*int64(c.FragmentBytes), bufferBytesMin))
 	c.ChainsMax = cmp.Or(c.ChainsMax, 64)
 	c.ChainIdle = cmp.Or(c.ChainIdle, time.Hour)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 96<<20)

@@ -90,7 +90,8 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 // sealsAtOnce bounds how many chains a node seals at a time when it starts.
 const sealsAtOnce = 8
 
-// bufferBytesMin is enough for any batch: see segment.Options.BufferBytes.
+// bufferBytesMin is the least room for what is not durable yet: the largest batch,
+// which is a little larger than a fragment, fits while another one is in flight.
 const bufferBytesMin = 3 * fragment.FragmentBytes
 
 // begin seals what earlier boots of this node left open, and opens a chain.
@@ -182,6 +183,3 @@ func (s *Service) Err() error {
 
 // Creates is the number of objects created by chains so far.
 func (s *Service) Creates() uint64 { return s.segments.Creates() }
-
-// Cache returns the cache of fragments, for its statistics.
-func (s *Service) Cache() *segment.Cache { return s.cache }

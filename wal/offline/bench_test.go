@@ -34,7 +34,7 @@ func BenchmarkLongChain(b *testing.B) {
 		if err := w.Reserve(ctx, x.Len()); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := w.Append(1, x, ignore{}); err != nil {
+		if _, err := w.Append(1, x, 0, ignore{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -25,7 +25,7 @@ func (w *world) forge(cw *segment.Writer, m *model, n int, change func(s *fragme
 	b := bb.Finish(meta)
 	b.Stamp(s)
 	require.NoError(w.t, cw.Reserve(w.t.Context(), b.Len()))
-	_, err := cw.Append(m.id, b, ignore{})
+	_, err := cw.Append(m.id, b, 0, ignore{})
 	require.NoError(w.t, err)
 	w.flush(cw)
 	m.seq = meta.FirstSeq + uint64(n) - 1

@@ -115,7 +115,7 @@ func (w *world) append(cw *segment.Writer, m *model, n int) {
 	m.time += 10
 	b.Stamp(fragment.Stamp{Log: m.id, Attachment: m.attachment, Epoch: cw.Chain().Epoch, From: from, Time: m.time})
 	require.NoError(w.t, cw.Reserve(w.t.Context(), b.Len()))
-	at, err := cw.Append(m.id, b, ignore{})
+	at, err := cw.Append(m.id, b, 0, ignore{})
 	require.NoError(w.t, err)
 	for i := range n {
 		m.entries = append(m.entries, fmt.Sprintf("%s/%d", m.name, int(from)+i))
