@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -15,12 +14,7 @@ import (
 // tell of what happened since. Afterwards each log must be where it was, and
 // whatever is given out must be new.
 func TestRecovery(t *testing.T) {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := seeded(t)
 	told := map[string]int{}
 	for range 3 * *roundFlag {
 		lost, w := New(), newTwin()

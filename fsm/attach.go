@@ -54,7 +54,7 @@ func (s *State) attach(c *fsmpb.Attach) (Result, error) {
 	if from, to := old.nextFirst(); x.First < from || x.First >= to {
 		return Result{}, &RangeError{What: "first LSN", Of: old.of(), Value: uint64(x.First), From: uint64(from), To: uint64(to)}
 	}
-	if s.highestAttachment >= attachmentMax {
+	if s.highestAttachment >= AttachmentMax {
 		return Result{}, &InvalidError{Field: "attachment", Reason: "all are given out"}
 	}
 	s.highestAttachment++

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -15,11 +14,7 @@ import (
 // anything else, is durable. Whatever is trimmed on the way, the chain of the
 // latest durable note must be that of one of the last two extents.
 func TestProducersAreKept(t *testing.T) {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := seeded(t)
 	s := New()
 	mustApply(t, s, NewInitCluster(fragment.ClusterID{15: 7}, 1))
 	mustApply(t, s, NewRegisterBoot(Node{Identity: "n1-a", Name: "n1", Boot: 1}))
@@ -32,9 +27,9 @@ func TestProducersAreKept(t *testing.T) {
 		check := func() {
 			l, _ := s.Log(id)
 			lastTwo := l.Extents[max(len(l.Extents)-2, 0):]
-			require.NoError(t, s.Check(), "seed %d", seed)
+			require.NoError(t, s.Check())
 			require.True(t, holder == 0 || slices.ContainsFunc(lastTwo, func(x Extent) bool { return x.Attachment == holder }),
-				"seed %d: attachment %d holds the producers: %+v", seed, holder, l.Extents)
+				"attachment %d holds the producers: %+v", holder, l.Extents)
 		}
 		trim := func() {
 			if r.IntN(2) == 0 {

@@ -81,6 +81,31 @@ func moved(b *testing.B, logs int) *State {
 	return y.s
 }
 
+// BenchmarkAdopt measures what it costs to put a log in, one after another, as a
+// recovery does: it must not grow with those that are there.
+func BenchmarkAdopt(b *testing.B) {
+	for _, logs := range []int{1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("logs=%d", logs), func(b *testing.B) {
+			for b.Loop() {
+				s := New()
+				n := fragment.LogID(logs)
+				mustApply(b, s, NewInitCluster(fragment.ClusterID{15: 7}, 1))
+				mustApply(b, s, NewNextIncarnation(1, 1, n, fragment.Attachment(n), []string{"z"}, "z"))
+				mustApply(b, s, NewRegisterBoot(Node{Identity: "z", Name: "z", Boot: 1}))
+				mustApply(b, s, NewAdoptChain(Chain{Epoch: 1, Node: "y", Boot: 1, Incarnation: 1, Window: 8, Kind: KindObjects, Sealer: "z"}))
+				for id := range n {
+					mustApply(b, s, NewAdoptLog(Log{
+						ID: id + 1, Name: fmt.Sprintf("log/%d", id), Config: LogConfig{EntryBytesMax: 1}, First: 1,
+						Extents: []Extent{{Epoch: 1, Attachment: fragment.Attachment(id + 1), First: 1}},
+					}))
+				}
+				require.Equal(b, logs, s.LogCount())
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*logs), "us/log")
+		})
+	}
+}
+
 func BenchmarkApply(b *testing.B) {
 	s := populated(b, 10_000)
 	before := fragment.LSN(4)

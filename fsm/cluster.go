@@ -66,7 +66,7 @@ func (s *State) nextIncarnation(c *fsmpb.NextIncarnation) (Result, error) {
 		return Result{}, &InvalidError{Field: "highest epoch", Reason: "is out of range"}
 	case c.GetHighestLog() > highestMax:
 		return Result{}, &InvalidError{Field: "highest log", Reason: "is out of range"}
-	case c.GetHighestAttachment() > attachmentMax:
+	case c.GetHighestAttachment() > AttachmentMax:
 		return Result{}, &InvalidError{Field: "highest attachment", Reason: "is out of range"}
 	}
 	s.cluster.Incarnation++

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/wpd-io/wpd/fragment"
 )
@@ -40,6 +41,9 @@ func (s *State) Check() error {
 	if s.names.Len() != s.logs.Len() {
 		return fmt.Errorf("%d names for %d logs", s.names.Len(), s.logs.Len())
 	}
+	if s.holders != nil && !maps.Equal(s.holders, seen) {
+		return fmt.Errorf("%d attachments are listed with logs that may not be theirs, there are %d", len(s.holders), len(seen))
+	}
 	return nil
 }
 
@@ -52,7 +56,7 @@ func (s *State) checkCluster() error {
 		return fmt.Errorf("cluster %s has incarnation %d and feature level %d", c.ID, c.Incarnation, c.Feature)
 	case c.Feature > FeatureLevel:
 		return fmt.Errorf("feature level %d is above the known %d", c.Feature, FeatureLevel)
-	case s.highestEpoch > highestMax || s.highestLog > highestMax || s.highestAttachment > attachmentMax:
+	case s.highestEpoch > highestMax || s.highestLog > highestMax || s.highestAttachment > AttachmentMax:
 		return errors.New("a highest number is out of range")
 	}
 	return nil
@@ -247,15 +251,18 @@ func (s *State) checkAdopted(l *Log, adopted []Extent) error {
 	if _, c, ok := s.Attached(l); ok && c.State == ChainOpen {
 		return fmt.Errorf("it is attached to chain %s, which is open", c.Epoch)
 	}
-	attachments := make(map[fragment.Attachment]bool, len(adopted))
-	for _, x := range adopted {
-		attachments[x.Attachment] = true
+	if len(adopted) == 0 {
+		return nil
 	}
-	for other := range ascend(s.logs) {
-		for _, x := range other.Extents {
-			if attachments[x.Attachment] {
-				return fmt.Errorf("attachment %d is also one of log %d", x.Attachment, other.ID)
-			}
+	if s.holders == nil {
+		s.holders = make(map[fragment.Attachment]fragment.LogID)
+		for other := range ascend(s.logs) {
+			s.hold(other)
+		}
+	}
+	for _, x := range adopted {
+		if other, ok := s.holders[x.Attachment]; ok {
+			return fmt.Errorf("attachment %d is also one of log %d", x.Attachment, other)
 		}
 	}
 	return nil

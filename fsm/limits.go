@@ -13,8 +13,8 @@ const (
 	WindowMax          = 1024 // a sealer looks at twice as many objects
 	EntryBytesMaxLimit = fragment.EntryBytesMax
 	CommandBytesMax    = 256 << 10 // room for an AdoptLog with thousands of extents
+	AttachmentMax      = 1<<32 - 1 // the highest: the upper half of a producer id holds it
 
-	attachmentMax = 1<<32 - 1 // the upper half of a producer id holds it
 	highestMax    = 1<<63 - 1 // of epochs and log ids; out of reach
 	lsnMax        = 1<<63 - 1 // of ends and trim points; out of reach
 	firstFragment = uint64(1) // 0 is the object that opens a chain

@@ -39,8 +39,7 @@ func (s *State) deleteLog(c *fsmpb.DeleteLog) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	s.logs.Delete(l)
-	s.names.Delete(l)
+	s.dropLog(l)
 	return Result{Log: l}, nil
 }
 

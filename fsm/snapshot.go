@@ -40,6 +40,7 @@ type Frozen struct{ s *State }
 // Freeze returns the state as it is now. It takes a microsecond, whatever the
 // size; what changes afterwards is copied as it changes.
 func (s *State) Freeze() *Frozen {
+	s.holders = nil // a map, which the two can't share; it is made again if need be
 	f := *s
 	f.nodes = s.nodes.Clone()
 	f.chains = s.chains.Clone()
@@ -48,9 +49,6 @@ func (s *State) Freeze() *Frozen {
 	f.names = s.names.Clone()
 	return &Frozen{s: &f}
 }
-
-// AppliedIndex returns the raft index of the last command in it.
-func (f *Frozen) AppliedIndex() uint64 { return f.s.applied }
 
 // Snapshot writes the state to w, for Restore.
 func (s *State) Snapshot(w io.Writer) error {

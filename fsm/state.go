@@ -29,6 +29,12 @@ type State struct {
 	unsealed *btree.BTreeG[*Chain] // those of them that are not sealed
 	logs     *btree.BTreeG[*Log]   // by id
 	names    *btree.BTreeG[*Log]   // the same ones by name
+
+	// holders says which log has an extent under an attachment, so that what
+	// adopts logs one by one need not look at all of them each time. The first
+	// adoption makes it, then it follows the logs; nil: it is not made. What a
+	// command does never depends on whether it is, and no snapshot has it.
+	holders map[fragment.Attachment]fragment.LogID
 }
 
 // New returns the state before the first command.
@@ -209,7 +215,36 @@ func (s *State) putChain(c *Chain) {
 	s.unsealed.ReplaceOrInsert(c)
 }
 
+// putLog puts a log in, or in the place of what it was.
 func (s *State) putLog(l *Log) {
-	s.logs.ReplaceOrInsert(l)
+	if old, ok := s.logs.ReplaceOrInsert(l); ok {
+		s.release(old)
+	}
 	s.names.ReplaceOrInsert(l)
+	s.hold(l)
+}
+
+func (s *State) dropLog(l *Log) {
+	s.logs.Delete(l)
+	s.names.Delete(l)
+	s.release(l)
+}
+
+// hold notes what attachments a log has, if that is kept; release takes it back.
+func (s *State) hold(l *Log) {
+	if s.holders == nil {
+		return
+	}
+	for _, x := range l.Extents {
+		s.holders[x.Attachment] = l.ID
+	}
+}
+
+func (s *State) release(l *Log) {
+	if s.holders == nil {
+		return
+	}
+	for _, x := range l.Extents {
+		delete(s.holders, x.Attachment)
+	}
 }

@@ -22,6 +22,16 @@ var (
 	twinNodes = []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}
 )
 
+// seeded returns the chance of a test, which says how to have it again.
+func seeded(t *testing.T) *rand.Rand {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
 // randomCommand picks numbers near those that would be accepted.
 func (w *twin) randomCommand(r *rand.Rand) *fsmpb.Command {
 	near := func(n uint64) uint64 { return max(n+uint64(r.IntN(3)), 1) - uint64(r.IntN(2)) }
@@ -211,11 +221,7 @@ func (w *twin) randomRecovery(r *rand.Rand, id fragment.LogID, node string, blan
 // A snapshot taken on the way, with the rest of the commands replayed on it,
 // ends in the same bytes.
 func TestTwin(t *testing.T) {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := seeded(t)
 	accepted := map[string]int{}
 	for range *roundFlag {
 		s := New()
@@ -229,11 +235,11 @@ func TestTwin(t *testing.T) {
 			c := w.randomCommand(r)
 			commands = append(commands, c)
 			result, err := s.Apply(s.AppliedIndex()+1+r.Uint64N(3), c)
-			require.NoError(t, err, "seed %d", seed)
+			require.NoError(t, err)
 			ok := w.apply(c)
-			require.Equal(t, ok, result.Err == nil, "seed %d: %v: %v", seed, c, result.Err)
-			require.Equal(t, w.dump(), dump(s), "seed %d: %v", seed, c)
-			require.NoError(t, s.Check(), "seed %d: %v", seed, c)
+			require.Equal(t, ok, result.Err == nil, "%v: %v", c, result.Err)
+			require.Equal(t, w.dump(), dump(s), "%v", c)
+			require.NoError(t, s.Check(), "%v", c)
 			if ok {
 				accepted[fmt.Sprintf("%T", c.GetCommand())]++
 				if c.GetAttach().GetBlank() {
@@ -254,14 +260,14 @@ func TestTwin(t *testing.T) {
 			}
 		}
 		replayed := thaw(t, frozen)
-		require.Equal(t, frozenDump, dump(replayed), "seed %d: what is frozen must not change", seed)
+		require.Equal(t, frozenDump, dump(replayed), "what is frozen must not change")
 		for _, c := range commands[frozenAt:] {
 			_, err := replayed.Apply(replayed.AppliedIndex()+1, c)
-			require.NoError(t, err, "seed %d", seed)
+			require.NoError(t, err)
 		}
 		replayed.applied = s.applied
-		require.Equal(t, snapshotOf(t, s), snapshotOf(t, replayed), "seed %d", seed)
+		require.Equal(t, snapshotOf(t, s), snapshotOf(t, replayed))
 	}
 	t.Log(accepted)
-	require.Len(t, accepted, 22, "seed %d: every command must have been accepted at least once", seed)
+	require.Len(t, accepted, 22, "every command must have been accepted at least once")
 }
