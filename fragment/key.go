@@ -8,8 +8,14 @@ import (
 // The places of objects in a bucket. No key is a path prefix of another, and
 // numbers are written so that the order of keys is theirs.
 const (
-	chainsPrefix = "chains/"
-	indexPrefix  = "index/"
+	chainsPrefix       = "chains/"
+	indexPrefix        = "index/"
+	nodesPrefix        = "nodes/"
+	incarnationsPrefix = "incarnations/"
+
+	// ClusterKey is the key of the object that says which cluster the bucket
+	// belongs to.
+	ClusterKey = "cluster.json"
 )
 
 // ChainsPrefix is what the keys of all chain objects start with.
@@ -47,3 +53,52 @@ func IndexKey(e Epoch, from, to uint64, sum uint32) string {
 
 // IndexPrefix is what the keys of a chain's index objects start with.
 func IndexPrefix(e Epoch) string { return indexPrefix + e.String() + "/" }
+
+// NodesPrefix is what the keys of all nodes' objects start with.
+func NodesPrefix() string { return nodesPrefix }
+
+// NodePrefix is what the keys of a node's objects start with.
+func NodePrefix(identity string) string { return nodesPrefix + identity + "/" }
+
+// BootKey is the key of the object that says that a boot of a node happened.
+func BootKey(identity string, boot uint64) string {
+	return fmt.Sprintf("%s%016x", NodePrefix(identity), boot)
+}
+
+// ParseBootKey is the inverse of BootKey. It takes any identity, as long as it is
+// not empty.
+func ParseBootKey(key string) (identity string, boot uint64, err error) {
+	rest, ok := strings.CutPrefix(key, nodesPrefix)
+	identity, number, ok2 := strings.Cut(rest, "/")
+	if !ok || !ok2 || identity == "" {
+		return "", 0, fmt.Errorf("key %q: want %sIDENTITY/BOOT", key, nodesPrefix)
+	}
+	if boot, err = parseHex16(number); err != nil {
+		return "", 0, fmt.Errorf("key %q: boot: %w", key, err)
+	}
+	return identity, boot, nil
+}
+
+// ProbeKey is the key of the object by which a new node shows others that they
+// share one bucket.
+func ProbeKey(identity string) string { return NodePrefix(identity) + "probe" }
+
+// IncarnationsPrefix is what the keys of all incarnations' objects start with.
+func IncarnationsPrefix() string { return incarnationsPrefix }
+
+// IncarnationKey is the key of the object that says that an incarnation of the
+// metadata was begun.
+func IncarnationKey(n uint64) string { return fmt.Sprintf("%s%016x", incarnationsPrefix, n) }
+
+// ParseIncarnationKey is the inverse of IncarnationKey.
+func ParseIncarnationKey(key string) (uint64, error) {
+	rest, ok := strings.CutPrefix(key, incarnationsPrefix)
+	if !ok {
+		return 0, fmt.Errorf("key %q: want %sN", key, incarnationsPrefix)
+	}
+	n, err := parseHex16(rest)
+	if err != nil {
+		return 0, fmt.Errorf("key %q: incarnation: %w", key, err)
+	}
+	return n, nil
+}

@@ -33,3 +33,31 @@ func TestKeys(t *testing.T) {
 		require.ErrorContains(t, err, key)
 	}
 }
+
+func TestOwnKeys(t *testing.T) {
+	require.Equal(t, "nodes/n1-a/00000000000000ff", BootKey("n1-a", 255))
+	require.Equal(t, "nodes/n1-a/probe", ProbeKey("n1-a"))
+	require.Equal(t, "incarnations/000000000000002a", IncarnationKey(42))
+	for _, n := range []uint64{0, 1, 15, 16, 1 << 63, 1<<64 - 1} {
+		identity, boot, err := ParseBootKey(BootKey("n1-a", n))
+		require.NoError(t, err)
+		require.Equal(t, "n1-a", identity)
+		require.Equal(t, n, boot)
+		got, err := ParseIncarnationKey(IncarnationKey(n))
+		require.NoError(t, err)
+		require.Equal(t, n, got)
+	}
+	for _, key := range []string{
+		"", "nodes/", "nodes/n1-a", "nodes/n1-a/", "nodes//0000000000000001", ProbeKey("n1-a"), "nodes/n1-a/1",
+		"nodes/n1-a/000000000000000A", "nodes/n1-a/b/0000000000000001", "/nodes/n1-a/0000000000000001", "n1-a/0000000000000001",
+	} {
+		_, _, err := ParseBootKey(key)
+		require.ErrorContains(t, err, key)
+	}
+	for _, key := range []string{
+		"", "incarnations/", "incarnations/1", "incarnations/000000000000000A", "incarnations/0000000000000001/", "0000000000000001",
+	} {
+		_, err := ParseIncarnationKey(key)
+		require.ErrorContains(t, err, key)
+	}
+}

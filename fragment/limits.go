@@ -24,6 +24,9 @@ const (
 	// InFlightMax bounds the batches of one producer that are not answered
 	// yet, and so how many of them a producer table remembers.
 	InFlightMax = 64
+	// OwnBytesMax bounds the JSON objects of a cluster's own. It is far above what
+	// is ever written.
+	OwnBytesMax = 64 << 10
 )
 
 // Limits is what batches of one log are held to.
