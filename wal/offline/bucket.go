@@ -127,16 +127,7 @@ func (b *Bucket) epochs(ctx context.Context) ([]fragment.Epoch, error) {
 	return slices.Compact(all), nil
 }
 
-// The objects of the cluster's own, as in docs/format.md.
-const (
-	clusterKey  = "cluster.json"
-	nodesPrefix = "nodes/"
-	ownBytesMax = 64 << 10 // far above what is ever written
-
-	incarnationsPrefix = "incarnations/"
-)
-
-// clusterObject is the content of cluster.json.
+// clusterObject is the content of cluster.json, as far as it counts here.
 type clusterObject struct {
 	Version int    `json:"version"`
 	Cluster string `json:"cluster"`
@@ -170,12 +161,12 @@ func (e *jsonError) Is(target error) bool { return target == fragment.ErrCorrupt
 
 // readJSON reads a small object into v. Errors: fs.ErrNotExist, *jsonError.
 func readJSON(ctx context.Context, store segment.Store, key string, v any) (size int64, err error) {
-	data, size, err := store.ReadRange(ctx, key, 0, ownBytesMax)
+	data, size, err := store.ReadRange(ctx, key, 0, fragment.OwnBytesMax)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("read %s: %w", key, err)
-	case size > ownBytesMax:
-		return size, &jsonError{key, fmt.Sprintf("%d bytes, at most %d are ever written", size, ownBytesMax)}
+	case size > fragment.OwnBytesMax:
+		return size, &jsonError{key, fmt.Sprintf("%d bytes, at most %d are ever written", size, fragment.OwnBytesMax)}
 	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return size, &jsonError{key, err.Error()}
@@ -185,12 +176,12 @@ func readJSON(ctx context.Context, store segment.Store, key string, v any) (size
 
 func readCluster(ctx context.Context, store segment.Store) (fragment.ClusterID, error) {
 	var c clusterObject
-	if _, err := readJSON(ctx, store, clusterKey, &c); err != nil {
+	if _, err := readJSON(ctx, store, fragment.ClusterKey, &c); err != nil {
 		return fragment.ClusterID{}, err
 	}
 	id, err := fragment.ParseClusterID(c.Cluster)
 	if err != nil {
-		return fragment.ClusterID{}, &jsonError{clusterKey, err.Error()}
+		return fragment.ClusterID{}, &jsonError{fragment.ClusterKey, err.Error()}
 	}
 	return id, nil
 }

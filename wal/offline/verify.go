@@ -109,15 +109,15 @@ func (v *verifier) own(ctx context.Context) error {
 				break
 			}
 			switch {
-			case strings.HasPrefix(key, nodesPrefix):
+			case strings.HasPrefix(key, fragment.NodesPrefix()):
 				if err := v.boot(ctx, key); err != nil {
 					return err
 				}
-			case strings.HasPrefix(key, incarnationsPrefix):
+			case strings.HasPrefix(key, fragment.IncarnationsPrefix()):
 				if err := v.incarnation(ctx, key); err != nil {
 					return err
 				}
-			case key != clusterKey:
+			case key != fragment.ClusterKey:
 				v.foreign(key)
 			}
 		}
@@ -128,10 +128,10 @@ func (v *verifier) own(ctx context.Context) error {
 		v.count(0)
 	case errors.Is(v.clusterErr, fs.ErrNotExist) && !v.identity:
 		if len(v.chains) > 0 {
-			v.r.note(Problem{Kind: NoteForeign, Object: clusterKey, Detail: "is not there, nor is any other sign of a node: the chains are taken as they are"})
+			v.r.note(Problem{Kind: NoteForeign, Object: fragment.ClusterKey, Detail: "is not there, nor is any other sign of a node: the chains are taken as they are"})
 		}
 	default:
-		v.object(clusterKey, v.clusterErr)
+		v.object(fragment.ClusterKey, v.clusterErr)
 	}
 	return nil
 }
@@ -146,9 +146,9 @@ func (v *verifier) boot(ctx context.Context, key string) error {
 	v.boots[key] = o.Nonce
 	switch {
 	case !ok:
-	case probeKey(o.Identity) == key:
+	case fragment.ProbeKey(o.Identity) == key:
 		// A node tried whether others find what it writes: nothing rests on it.
-	case bootKey(o.Identity, o.Boot) != key:
+	case fragment.BootKey(o.Identity, o.Boot) != key:
 		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: fmt.Sprintf("holds boot %d of %q", o.Boot, o.Identity)})
 	default:
 		v.ofCluster(key, o.Cluster)
@@ -165,7 +165,7 @@ func (v *verifier) incarnation(ctx context.Context, key string) error {
 	}
 	switch {
 	case !ok:
-	case fmt.Sprintf("%s%016x", incarnationsPrefix, o.Incarnation) != key:
+	case fragment.IncarnationKey(o.Incarnation) != key:
 		v.r.problem(Problem{Kind: KindMisplaced, Object: key, Detail: fmt.Sprintf("holds incarnation %d", o.Incarnation)})
 	default:
 		v.ofCluster(key, o.Cluster)
@@ -194,15 +194,9 @@ func (v *verifier) ofCluster(key, cluster string) {
 	}
 }
 
-func bootKey(identity string, boot uint64) string {
-	return fmt.Sprintf("%s%s/%016x", nodesPrefix, identity, boot)
-}
-
-func probeKey(identity string) string { return nodesPrefix + identity + "/probe" }
-
 // written checks that the boot which wrote an object is on record.
 func (v *verifier) written(ctx context.Context, object, node string, boot uint64, nonce fragment.Nonce) error {
-	key := bootKey(node, boot)
+	key := fragment.BootKey(node, boot)
 	if !v.identity || v.noBoot[key] {
 		return nil
 	}
