@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/raft"
 	autopilot "github.com/hashicorp/raft-autopilot"
@@ -18,26 +16,6 @@ const trailsMax = 256
 // pilot tells raft-autopilot what it needs to know, and removes for it. It
 // implements autopilot.ApplicationIntegration.
 type pilot struct{ m *Member }
-
-func newPilot(m *Member) *pilot { return &pilot{m} }
-
-// reigned is when this member began to lead.
-type reigned struct{ at atomic.Pointer[time.Time] }
-
-// begin notes that this member leads from now on.
-func (p *pilot) begin() {
-	now := time.Now()
-	p.m.reigned.at.Store(&now)
-}
-
-// reignSince returns when this member began to lead; now if it has not noticed
-// yet.
-func (m *Member) reignSince() time.Time {
-	if t := m.reigned.at.Load(); t != nil {
-		return *t
-	}
-	return time.Now()
-}
 
 // AutopilotConfig implements autopilot.ApplicationIntegration.
 func (p *pilot) AutopilotConfig() *autopilot.Config {
@@ -106,13 +84,14 @@ func (p *pilot) KnownServers() map[raft.ServerID]*autopilot.Server {
 // RemoveFailedServer implements autopilot.ApplicationIntegration.
 func (p *pilot) RemoveFailedServer(s *autopilot.Server) {
 	m := p.m
-	m.logger.Warn("a node that was not heard of for long is removed", "identity", s.ID, "after", m.config.Autopilot.RemoveDeadAfter)
 	m.spawn(func() {
 		ctx, cancel := context.WithTimeout(m.life, enqueueTimeout)
 		defer cancel()
 		if err := m.Remove(ctx, string(s.ID)); err != nil {
 			m.logger.Warn("a dead node could not be removed, trying again", "identity", s.ID, "err", err)
+			return
 		}
+		m.logger.Warn("a node that was not heard of for long was removed", "identity", s.ID, "after", m.config.Autopilot.RemoveDeadAfter)
 	})
 }
 

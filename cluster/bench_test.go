@@ -56,7 +56,7 @@ func BenchmarkPropose(b *testing.B) {
 	defer func() { require.NoError(b, m.Close()) }()
 	b.Run("Propose", func(b *testing.B) {
 		for b.Loop() {
-			_, err := m.Grant(b.Context(), 8)
+			_, err := m.Grant(b.Context(), 8, 0)
 			require.NoError(b, err)
 		}
 	})

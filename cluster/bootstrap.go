@@ -191,7 +191,7 @@ func (m *Member) newRaft(conf *raft.Config, watched *watchedStores) error {
 	done := make(chan error, 1)
 	started := m.spawn(func() {
 		done <- guard(func() (err error) {
-			m.raft, err = raft.NewRaft(conf, watchedMachine{m.machine, &m.workBusy}, watched, watched, m.stores.snaps, m.acks.watch(m.transport))
+			m.raft, err = raft.NewRaft(conf, watchedMachine{m.machine, &m.workBusy}, watched, watched, m.stores.snaps, m.answers.watch(m.transport))
 			return err
 		})
 	})
@@ -215,8 +215,7 @@ func (m *Member) openTransport() {
 	if p, ok := m.config.Peers.(Introducer); ok {
 		p.Introduce(m.me.cluster, m.me.Identity)
 	}
-	m.group = newGroupTransport(m, m.streams)
-	m.transport = m.group
+	m.transport = newGroupTransport(m, m.streams)
 }
 
 func (m *Member) raftConfig() *raft.Config {

@@ -7,28 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/wpd-io/wpd/fragment"
 )
-
-// Objects of the cluster's own. No key is a path prefix of another.
-const (
-	clusterKey  = "cluster.json"
-	nodesPrefix = "nodes/"
-
-	// ownBytesMax is far above what we write; more is not ours.
-	ownBytesMax = 64 << 10
-)
-
-func bootPrefix(identity string) string { return nodesPrefix + identity + "/" }
-
-func bootKey(identity string, boot uint64) string {
-	return fmt.Sprintf("%s%016x", bootPrefix(identity), boot)
-}
-
-func probeKey(identity string) string { return bootPrefix(identity) + "probe" }
 
 // clusterObject is the content of cluster.json. Founders are the first voters:
 // each of them that holds no metadata yet may bootstrap raft, with exactly
@@ -80,6 +61,24 @@ func createJSON(ctx context.Context, o Objects, key string, v any) error {
 	return o.Create(ctx, key, append(b, '\n'))
 }
 
+// readJSON reads an object of the cluster's own into v, and reports false if there
+// is none. One that is not ours, or damaged, is a *BucketError.
+func readJSON(ctx context.Context, o Objects, key string, v any) (found bool, err error) {
+	b, size, err := o.ReadRange(ctx, key, 0, fragment.OwnBytesMax)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read %s: %w", key, err)
+	case size > fragment.OwnBytesMax:
+		return true, &BucketError{Key: key, Reason: fmt.Sprintf("has %d bytes and is not one of wpd's", size)}
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return true, &BucketError{Key: key, Reason: fmt.Sprintf("is damaged or not one of wpd's: %v", err)}
+	}
+	return true, nil
+}
+
 // readCluster returns the cluster that the bucket belongs to, zero if it
 // belongs to none.
 func readCluster(ctx context.Context, o Objects) (fragment.ClusterID, error) {
@@ -88,25 +87,16 @@ func readCluster(ctx context.Context, o Objects) (fragment.ClusterID, error) {
 }
 
 func readClusterObject(ctx context.Context, o Objects) (c clusterObject, err error) {
-	b, size, err := o.ReadRange(ctx, clusterKey, 0, ownBytesMax)
-	if errors.Is(err, fs.ErrNotExist) {
-		return clusterObject{}, nil
-	}
-	if err != nil {
-		return clusterObject{}, fmt.Errorf("read %s: %w", clusterKey, err)
-	}
-	if size > ownBytesMax {
-		return clusterObject{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("has %d bytes and is not one of wpd's", size)}
-	}
-	if err := json.Unmarshal(b, &c); err != nil {
-		return clusterObject{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("is damaged or not one of wpd's: %v", err)}
+	found, err := readJSON(ctx, o, fragment.ClusterKey, &c)
+	if err != nil || !found {
+		return clusterObject{}, err
 	}
 	if c.Version > recordVersion {
-		return clusterObject{}, &VersionError{What: "object " + clusterKey, Have: c.Version, Known: recordVersion}
+		return clusterObject{}, &VersionError{What: "object " + fragment.ClusterKey, Have: c.Version, Known: recordVersion}
 	}
 	c.id, err = fragment.ParseClusterID(c.Cluster)
 	if err != nil || c.id.IsZero() {
-		return clusterObject{}, &BucketError{Key: clusterKey, Reason: fmt.Sprintf("is damaged or not one of wpd's: it names the cluster %.64q", c.Cluster)}
+		return clusterObject{}, &BucketError{Key: fragment.ClusterKey, Reason: fmt.Sprintf("is damaged or not one of wpd's: it names the cluster %.64q", c.Cluster)}
 	}
 	return c, nil
 }
@@ -116,12 +106,12 @@ func readClusterObject(ctx context.Context, o Objects) (c clusterObject, err err
 // an emptied or wrong bucket would be taken for a new one.
 func claimBucket(ctx context.Context, c Config, me self, fresh bool) error {
 	if fresh {
-		err := createJSON(ctx, c.Bucket, clusterKey, clusterObject{Version: recordVersion, Cluster: me.Cluster})
+		err := createJSON(ctx, c.Bucket, fragment.ClusterKey, clusterObject{Version: recordVersion, Cluster: me.Cluster})
 		if err == nil {
 			return nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("create %s: %w", clusterKey, err)
+			return fmt.Errorf("create %s: %w", fragment.ClusterKey, err)
 		}
 	}
 	there, err := readCluster(ctx, c.Bucket)
@@ -141,7 +131,7 @@ func claimBucket(ctx context.Context, c Config, me self, fresh bool) error {
 // createBoot creates the object of a boot, or finds that it is there and
 // ours. Another one in its place is a *CopiedError.
 func createBoot(ctx context.Context, c Config, me self, b boot) error {
-	key := bootKey(me.Identity, b.Number)
+	key := fragment.BootKey(me.Identity, b.Number)
 	err := createJSON(ctx, c.Bucket, key, bootObject{
 		Version: recordVersion, Cluster: me.Cluster, Identity: me.Identity, Boot: b.Number, Nonce: b.Nonce,
 	})
@@ -156,22 +146,16 @@ func createBoot(ctx context.Context, c Config, me self, b boot) error {
 
 // checkBoots looks for boots of ours above the one just won.
 func checkBoots(ctx context.Context, c Config, me self, b boot) error {
-	own := bootKey(me.Identity, b.Number)
-	for key, err := range c.Bucket.List(ctx, bootPrefix(me.Identity), own) {
+	own, prefix := fragment.BootKey(me.Identity, b.Number), fragment.NodePrefix(me.Identity)
+	for key, err := range c.Bucket.List(ctx, prefix, own) {
 		if err != nil {
-			return fmt.Errorf("list %s: %w", bootPrefix(me.Identity), err)
+			return fmt.Errorf("list %s: %w", prefix, err)
 		}
-		if _, ok := parseBoot(me.Identity, key); ok && key > own {
+		if _, _, err := fragment.ParseBootKey(key); err == nil && key > own {
 			return &CopiedError{Dir: c.Dir, Identity: me.Identity, Boot: b.Number, Key: key}
 		}
 	}
 	return nil
-}
-
-func parseBoot(identity, key string) (uint64, bool) {
-	digits, ok := strings.CutPrefix(key, bootPrefix(identity))
-	n, err := strconv.ParseUint(digits, 16, 64)
-	return n, ok && err == nil && bootKey(identity, n) == key
 }
 
 // findEpoch looks for a chain above the highest epoch that the metadata has

@@ -47,8 +47,8 @@ type Config struct {
 	Registerer prometheus.Registerer
 
 	// Listen is the host:port where raft listens. Empty: a group of one that
-	// needs no network, and none of the fields below but Info, TTL and Renew
-	// count.
+	// needs no network, and of the fields below only Info, MinFree and FreeSpace
+	// count; the others must still be valid.
 	Listen string
 	// Advertise is the host:port at which others reach Listen. Empty: what
 	// Listen became.

@@ -93,14 +93,14 @@ func (m *Member) confirm(ctx context.Context) (term uint64, err error) {
 // verify makes sure that this member leads in a term in which a barrier has
 // passed, and that all that was committed before is applied.
 func (m *Member) verify(ctx context.Context, term uint64) error {
-	commit, since := m.raft.CommitIndex(), m.acks.now()
+	commit, since := m.raft.CommitIndex(), m.answers.now()
 	if err := m.raft.VerifyLeader().Error(); err != nil {
 		return m.confirmRaftError(err)
 	}
 	// Raft has sent heartbeats for this, and goes on with them.
 	err := m.whileLeading(ctx, term, func() (bool, <-chan struct{}) {
 		servers := m.raft.GetConfiguration().Configuration().Servers
-		return m.acks.majority(servers, raft.ServerID(m.me.Identity), term, since)
+		return m.answers.majority(servers, raft.ServerID(m.me.Identity), term, since)
 	})
 	if err != nil {
 		return err

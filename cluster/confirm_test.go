@@ -47,40 +47,61 @@ func TestConfirmOldAnswers(t *testing.T) {
 }
 
 // A leader that only members without a vote can hear is none.
-func TestAcksMajority(t *testing.T) {
+func TestAnswersMajority(t *testing.T) {
 	voter, other := raft.Voter, raft.Nonvoter
 	servers := []raft.Server{
 		{Suffrage: voter, ID: "a"}, {Suffrage: voter, ID: "b"}, {Suffrage: voter, ID: "c"},
 		{Suffrage: other, ID: "d"}, {Suffrage: other, ID: "e"},
 	}
-	var a acks
+	var a answers
+	says := func(from raft.ServerID, term, sent uint64) {
+		a.note(from, term, sent, &raft.AppendEntriesResponse{Success: true, Term: term})
+	}
 	yes := func(term, since uint64) bool {
 		ok, _ := a.majority(servers, "a", term, since)
 		return ok
 	}
 	before := a.now()
 	d, e, b := a.begin(), a.begin(), a.begin()
-	a.answered("d", 7, d)
-	a.answered("e", 7, e)
+	says("d", 7, d)
+	says("e", 7, e)
 	require.False(t, yes(7, before))
 	_, newer := a.majority(servers, "a", 7, before)
-	a.answered("b", 7, b)
+	says("b", 7, b)
 	<-newer
 	require.True(t, yes(7, before))
 	require.False(t, yes(8, before), "another term")
 	require.False(t, yes(7, a.now()), "sent before")
-	a.answered("b", 7, a.begin())
-	a.answered("b", 7, b)
+	says("b", 7, a.begin())
+	says("b", 7, b)
 	require.True(t, yes(7, b), "a late answer takes nothing back")
-	a.answered("b", 6, a.begin())
+	says("b", 6, a.begin())
 	require.True(t, yes(7, b))
 
 	servers[0].Suffrage = other // it leads though it lost its vote
 	require.False(t, yes(7, before))
-	a.answered("c", 7, a.begin())
+	says("c", 7, a.begin())
 	require.True(t, yes(7, before))
 	ok, _ := a.majority(servers[1:2], "b", 1, a.now())
 	require.True(t, ok, "alone")
+
+	// A no is a sign of life, and takes back nothing that was said before.
+	says("b", 9, a.begin())
+	for _, no := range []raft.AppendEntriesResponse{{Term: 9, LastLog: 5}, {Term: 10, Success: true, LastLog: 6}} {
+		before = a.now()
+		a.note("b", 9, a.begin(), &no)
+		ok, _ = a.majority(servers[1:2], "", 9, before)
+		require.False(t, ok)
+		ok, _ = a.majority(servers[1:2], "", 9, 0)
+		require.True(t, ok)
+		x, _ := a.get("b")
+		require.Equal(t, no.LastLog, x.last)
+	}
+	a.keep(servers[2:])
+	_, ok = a.get("b")
+	require.False(t, ok)
+	_, ok = a.get("c")
+	require.True(t, ok)
 }
 
 // All who ask at a time share a round, and none gets one that began before it

@@ -182,7 +182,7 @@ func TestBoltFileDamaged(t *testing.T) {
 				failed++
 				continue
 			}
-			_, err = m.Grant(t.Context(), 8)
+			_, err = m.Grant(t.Context(), 8, 0)
 			t.Log(at, how, "opened:", err)
 			_ = m.Close()
 		}

@@ -2,10 +2,7 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io/fs"
 	"sync"
 
 	"github.com/wpd-io/wpd/fragment"
@@ -37,21 +34,20 @@ type shownBoot struct {
 	nonce fragment.Nonce
 }
 
-var _ door = (*doorman)(nil)
-
 func newDoorman(m *Member) *doorman {
 	return &doorman{m: m, asking: make(chan struct{}, askingMax), shown: make(map[string]shownBoot)}
 }
 
-// hello implements door.
+// hello returns a hello with what we say of ourselves.
 func (d *doorman) hello() hello {
 	return hello{cluster: d.m.me.cluster, boot: d.m.boot.Number, nonce: d.m.boot.nonce, from: d.m.me.Identity}
 }
 
-// turnedAway implements door.
-func (d *doorman) turnedAway(string) { d.m.removed() }
+// turnedAway is called when a member says that we were removed.
+func (d *doorman) turnedAway() { d.m.removed() }
 
-// judge implements door.
+// judge checks that the boot in a hello of our cluster is that of a member, or
+// may become that of one.
 func (d *doorman) judge(ctx context.Context, h hello) verdict {
 	n := d.m.roster.node(h.from)
 	known := shownBoot{h.boot, h.nonce}
@@ -107,17 +103,13 @@ func showsBoot(ctx context.Context, o Objects, cluster, identity string, b shown
 	if fsm.CheckNodeName("identity", identity) != nil || b.boot == 0 {
 		return false, nil
 	}
-	key := bootKey(identity, b.boot)
-	data, _, err := o.ReadRange(ctx, key, 0, ownBytesMax)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read %s: %w", key, err)
-	}
 	var there bootObject
-	if json.Unmarshal(data, &there) != nil {
+	found, err := readJSON(ctx, o, fragment.BootKey(identity, b.boot), &there)
+	if _, strange := errors.AsType[*BucketError](err); strange {
 		return false, nil // not one of ours, so it shows nothing
+	}
+	if err != nil || !found {
+		return false, err
 	}
 	return there.Cluster == cluster && there.Identity == identity && there.Boot == b.boot && there.Nonce == b.nonce.String(), nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/wpd-io/wpd/fragment"
 )
 
 const (
@@ -69,7 +71,7 @@ func (m *Member) wake() error {
 		return nil
 	}
 	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(m.me.Identity), Addr: []byte(m.streams.address.String())}
-	return m.group.TimeoutNow(servers[0].ID, m.streams.address.server(),
+	return m.transport.TimeoutNow(servers[0].ID, m.streams.address.server(),
 		&raft.TimeoutNowRequest{RPCHeader: header}, &raft.TimeoutNowResponse{RPCHeader: header})
 }
 
@@ -121,7 +123,7 @@ func (k *knocking) refused(answer Joined) error {
 	case RefusalRemoved:
 		return m.removedError()
 	case RefusalBucket:
-		return &UnsharedBucketError{BucketURL: m.config.BucketURL, Key: bootKey(m.me.Identity, m.boot.Number), Writer: m.me.Identity}
+		return &UnsharedBucketError{BucketURL: m.config.BucketURL, Key: fragment.BootKey(m.me.Identity, m.boot.Number), Writer: m.me.Identity}
 	case RefusalName:
 		if time.Since(k.began) < m.config.Patience {
 			return nil
@@ -207,7 +209,11 @@ func (m *Member) raftAddress(identity string) raft.ServerAddress {
 	if n := m.roster.node(identity); n != nil && n.Raft != "" {
 		return streamAddr{identity, n.Raft}.server()
 	}
-	<-m.ready // raft calls this from its own goroutines, and is set within moments
+	select {
+	case <-m.ready: // raft calls this from its own goroutines, and is set within moments
+	case <-m.closing: // or never, if Open failed meanwhile
+		return raft.ServerAddress(identity)
+	}
 	for _, s := range m.servers() {
 		if string(s.ID) == identity {
 			return s.Address

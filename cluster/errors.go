@@ -27,12 +27,13 @@ var (
 	ErrFailed = errors.New("the cluster member has failed")
 )
 
-// UncertainError means that a command may have been applied, or may yet be.
-// The state after a Confirm tells. It is an ErrUncertain.
+// UncertainError means that a command, or a change of the raft group, may have
+// been applied, or may yet be. The state after a Confirm tells. It is an
+// ErrUncertain.
 type UncertainError struct{ Err error }
 
 func (e *UncertainError) Error() string {
-	return fmt.Sprintf("propose: %v: %v", ErrUncertain, e.Err)
+	return fmt.Sprintf("%v: %v", ErrUncertain, e.Err)
 }
 
 // Uncertain tells those who don't know this package what the error means.

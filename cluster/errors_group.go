@@ -16,11 +16,16 @@ type RemovedError struct {
 }
 
 func (e *RemovedError) Error() string {
-	again := "start it with an empty data directory"
-	if e.Dir != "" {
-		again = fmt.Sprintf("move data directory %s away and start it again", e.Dir)
+	return fmt.Sprintf("node %s was removed from the cluster; to come back as a new member, %s", e.Identity, startAnew(e.Dir))
+}
+
+// startAnew says what to do with a node that can't be the same any more; dir is
+// its data directory, empty if it has none.
+func startAnew(dir string) string {
+	if dir == "" {
+		return "start it with an empty data directory"
 	}
-	return fmt.Sprintf("node %s was removed from the cluster; to come back as a new member, %s", e.Identity, again)
+	return fmt.Sprintf("move data directory %s away and start it again", dir)
 }
 
 // LeaseTTLError means that this node and the leader don't agree for how long a

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,7 +59,7 @@ func (m *Member) createProbe(ctx context.Context) (err error) {
 	if m.me, nonce, err = m.me.probe(m.stores.stable); err != nil {
 		return err
 	}
-	key := probeKey(m.me.Identity)
+	key := fragment.ProbeKey(m.me.Identity)
 	err = createJSON(ctx, m.config.Bucket, key, probeObject{Version: recordVersion, Identity: m.me.Identity, Nonce: nonce.String()})
 	if errors.Is(err, fs.ErrExist) {
 		return &CopiedError{Dir: m.config.Dir, Identity: m.me.Identity, Key: key}
@@ -109,7 +108,7 @@ func (f *forming) step(ctx context.Context) (founders []founder, done bool, err 
 	}
 	for _, n := range nodes {
 		if !n.cluster.IsZero() {
-			return nil, false, f.unshared(clusterKey, n.identity)
+			return nil, false, f.unshared(fragment.ClusterKey, n.identity)
 		}
 	}
 	switch {
@@ -170,11 +169,11 @@ func (f *forming) belong(there clusterObject, nodes []seen) (founders []founder,
 
 // found makes the cluster, if nobody else has: the next look finds out.
 func (f *forming) found(ctx context.Context, founders []founder) error {
-	err := createJSON(ctx, f.m.config.Bucket, clusterKey, clusterObject{
+	err := createJSON(ctx, f.m.config.Bucket, fragment.ClusterKey, clusterObject{
 		Version: recordVersion, Cluster: f.m.me.Cluster, Founders: founders,
 	})
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("create %s: %w", clusterKey, err)
+		return fmt.Errorf("create %s: %w", fragment.ClusterKey, err)
 	}
 	return nil
 }
@@ -246,13 +245,14 @@ func (f *forming) checkProbe(ctx context.Context, n seen) error {
 	if f.checked[n.identity] {
 		return nil
 	}
-	key := probeKey(n.identity)
-	b, _, err := f.m.config.Bucket.ReadRange(ctx, key, 0, ownBytesMax)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read %s: %w", key, err)
-	}
+	key := fragment.ProbeKey(n.identity)
 	var p probeObject
-	if err != nil || json.Unmarshal(b, &p) != nil || p.Nonce != n.probe.String() {
+	_, err := readJSON(ctx, f.m.config.Bucket, key, &p)
+	_, strange := errors.AsType[*BucketError](err)
+	switch {
+	case err != nil && !strange:
+		return err
+	case strange || p.Nonce != n.probe.String():
 		return f.unshared(key, n.identity)
 	}
 	f.checked[n.identity] = true

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
 	"github.com/wpd-io/wpd/testcluster/bubble"
 )
@@ -171,7 +172,7 @@ func formedWhole(t *testing.T, w *town, nodes []*townNode) {
 	there, err := readCluster(t.Context(), w.bucket)
 	require.NoError(t, err)
 	require.Equal(t, there, nodes[0].m().ClusterID())
-	require.Len(t, w.bucket.keys(clusterKey), 1)
+	require.Len(t, w.bucket.keys(fragment.ClusterKey), 1)
 }
 
 // Each request to the bucket that a node makes while the cluster is formed

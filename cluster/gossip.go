@@ -44,7 +44,7 @@ type gossip struct {
 	mu    sync.Mutex // may be taken while memberlist's lock is held
 	mine  meta
 	seen  map[string]seen
-	moved chan struct{} // closed when seen changes; nil while nobody waits
+	moved signal // that seen has changed
 }
 
 // seen is another node that is there as far as gossip knows.
@@ -127,17 +127,7 @@ func (g *gossip) node(identity string) (seen, bool) {
 func (g *gossip) changed() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.moved == nil {
-		g.moved = make(chan struct{})
-	}
-	return g.moved
-}
-
-func (g *gossip) changedLocked() {
-	if g.moved != nil {
-		close(g.moved)
-		g.moved = nil
-	}
+	return g.moved.wait()
 }
 
 // seek looks for others at the addresses configured, and at those that more
@@ -264,7 +254,7 @@ func (e gossipEvents) put(n *memberlist.Node) {
 	e.g.mu.Lock()
 	defer e.g.mu.Unlock()
 	e.g.seen[n.Name] = seen{identity: n.Name, gossip: n.Address(), meta: m}
-	e.g.changedLocked()
+	e.g.moved.fire()
 }
 
 func (e gossipEvents) NotifyLeave(n *memberlist.Node) {
@@ -272,6 +262,6 @@ func (e gossipEvents) NotifyLeave(n *memberlist.Node) {
 	defer e.g.mu.Unlock()
 	if _, ok := e.g.seen[n.Name]; ok {
 		delete(e.g.seen, n.Name)
-		e.g.changedLocked()
+		e.g.moved.fire()
 	}
 }

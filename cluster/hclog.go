@@ -161,7 +161,9 @@ type gossipLines struct {
 	limit logLimit
 }
 
-var gossipLevels = map[string]hclog.Level{"[DEBUG]": hclog.Debug, "[INFO]": hclog.Info, "[WARN]": hclog.Warn, "[ERR]": hclog.Error}
+var gossipLevels = map[string]hclog.Level{
+	"[DEBUG]": hclog.Debug, "[INFO]": hclog.Info, "[WARN]": hclog.Warn, "[ERR]": hclog.Error, "[ERROR]": hclog.Error,
+}
 
 func (w *gossipLines) Write(b []byte) (int, error) {
 	line := strings.TrimSpace(string(b))

@@ -81,13 +81,18 @@ func readSelf(s raft.StableStore, c Config) (me self, found bool, err error) {
 }
 
 func newSelf(s raft.StableStore, c Config) (self, error) {
-	var suffix [8]byte
 	me := self{Version: recordVersion, Name: cmp.Or(c.Name, nameDefault), BucketURL: c.BucketURL}
-	random(suffix[:])
+	me.Identity = newIdentity(me.Name)
 	random(me.cluster[:])
-	me.Identity = me.Name + "-" + hex.EncodeToString(suffix[:])
 	me.Cluster = me.cluster.String()
 	return me, setJSON(s, keySelf, me)
+}
+
+// newIdentity makes up an identity for a node of that name.
+func newIdentity(name string) string {
+	var suffix [8]byte
+	random(suffix[:])
+	return name + "-" + hex.EncodeToString(suffix[:])
 }
 
 // loadBoot returns the latest start, Number 0 if this is the first.
@@ -127,11 +132,17 @@ func (me self) probe(s raft.StableStore) (self, fragment.Nonce, error) {
 	return me, n, setJSON(s, keySelf, me)
 }
 
-// count makes the next boot durable, before anybody else hears of it.
-func (b boot) count(s raft.StableStore) (boot, error) {
+// next returns the start after this one, with a nonce of its own.
+func (b boot) next() boot {
 	next := boot{Version: recordVersion, Number: b.Number + 1}
 	random(next.nonce[:])
 	next.Nonce = next.nonce.String()
+	return next
+}
+
+// count makes the next boot durable, before anybody else hears of it.
+func (b boot) count(s raft.StableStore) (boot, error) {
+	next := b.next()
 	return next, setJSON(s, keyBoot, next)
 }
 
@@ -152,11 +163,10 @@ func parseNonce(s string) (fragment.Nonce, error) {
 // getJSON reports false if the key is not there.
 func getJSON(s raft.StableStore, key []byte, v any) (bool, error) {
 	b, err := s.Get(key)
+	if isNotFound(err) {
+		return false, nil
+	}
 	if err != nil {
-		// The stores have no common error for it; raft compares like this.
-		if err.Error() == "not found" {
-			return false, nil
-		}
 		return false, fmt.Errorf("read %s: %w", key, err)
 	}
 	if err := json.Unmarshal(b, v); err != nil {
@@ -164,6 +174,10 @@ func getJSON(s raft.StableStore, key []byte, v any) (bool, error) {
 	}
 	return true, nil
 }
+
+// isNotFound tells whether a store says that it has no such key. The stores have
+// no common error for it; raft compares like this.
+func isNotFound(err error) bool { return err != nil && err.Error() == "not found" }
 
 func setJSON(s raft.StableStore, key []byte, v any) error {
 	b, err := json.Marshal(v)

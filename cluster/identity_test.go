@@ -63,10 +63,10 @@ func TestHigherBoot(t *testing.T) {
 	dir, b := t.TempDir(), newBucket()
 	m := open(t, dir, b)
 	require.NoError(t, m.Close())
-	b.put(bootPrefix(m.Identity())+"not-ours", "")
-	b.put(bootKey(m.Identity(), 5), "another life")
+	b.put(fragment.NodePrefix(m.Identity())+"not-ours", "")
+	b.put(fragment.BootKey(m.Identity(), 5), "another life")
 	e := refuse[*CopiedError](t, Config{Dir: dir, Bucket: b})
-	require.Equal(t, bootKey(m.Identity(), 5), e.Key)
+	require.Equal(t, fragment.BootKey(m.Identity(), 5), e.Key)
 }
 
 // A chain in the bucket that the metadata never granted.
@@ -74,7 +74,7 @@ func TestRolledBackEpoch(t *testing.T) {
 	dir, b := t.TempDir(), newBucket()
 	m := open(t, dir, b)
 	for range 3 {
-		e, err := m.Grant(t.Context(), 8)
+		e, err := m.Grant(t.Context(), 8, 0)
 		require.NoError(t, err)
 		b.put(fragment.ChainKey(e, 0), "opened")
 		b.put(fragment.ChainKey(e, 1<<63), "far along")
@@ -133,14 +133,14 @@ func TestOtherCluster(t *testing.T) {
 }
 
 func TestClusterObjectDamaged(t *testing.T) {
-	for _, body := range []string{"", "{", `{"version":1}`, `{"version":1,"cluster":"00000000000000000000000000000000"}`, string(make([]byte, ownBytesMax+1))} {
+	for _, body := range []string{"", "{", `{"version":1}`, `{"version":1,"cluster":"00000000000000000000000000000000"}`, string(make([]byte, fragment.OwnBytesMax+1))} {
 		b := newBucket()
-		b.put(clusterKey, body)
+		b.put(fragment.ClusterKey, body)
 		e := refuse[*BucketError](t, Config{Dir: t.TempDir(), Bucket: b})
-		require.Equal(t, clusterKey, e.Key)
+		require.Equal(t, fragment.ClusterKey, e.Key)
 	}
 	b := newBucket()
-	b.put(clusterKey, `{"version":2,"more":"than we know"}`)
+	b.put(fragment.ClusterKey, `{"version":2,"more":"than we know"}`)
 	e := refuse[*VersionError](t, Config{Dir: t.TempDir(), Bucket: b})
 	require.Equal(t, 2, e.Have)
 }
@@ -214,7 +214,7 @@ func crashAt(t *testing.T, life int, late bool, n int) bool {
 		there, err := readCluster(t.Context(), world.b)
 		require.NoError(t, err)
 		require.Equal(t, there, m.ClusterID())
-		require.Contains(t, world.b.keys(nodesPrefix), bootKey(identity, m.Boot()))
+		require.Contains(t, world.b.keys(fragment.NodesPrefix()), fragment.BootKey(identity, m.Boot()))
 		require.NoError(t, m.Close())
 	}
 	return false

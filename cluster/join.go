@@ -19,8 +19,9 @@ import (
 // the newcomer is refused.
 //
 // Errors are those of Confirm at a leader: ErrNotLeader, ErrBusy, ErrClosed,
-// ErrFailed; *RefusedError for a request that no node makes; *UncertainError.
-// It may be asked again after any of them.
+// ErrFailed; *RefusedError for a request that no node makes; *UncertainError;
+// and of Remove, *QuorumError while too few would be left without the former
+// one. It may be asked again after any of them.
 func (m *Member) ServeJoin(ctx context.Context, r JoinRequest) (Joined, error) {
 	if !m.config.networked() {
 		return Joined{}, &RefusedError{Reason: "this node is alone, and has no address for raft"}
@@ -34,10 +35,11 @@ func (m *Member) ServeJoin(ctx context.Context, r JoinRequest) (Joined, error) {
 	case <-ctx.Done():
 		return Joined{}, context.Cause(ctx)
 	}
-	if _, err := m.confirmHere(ctx); err != nil {
+	term, err := m.confirmHere(ctx)
+	if err != nil {
 		return Joined{}, err
 	}
-	if answer, err := m.judgeJoin(ctx, r); answer.Refusal != RefusalNone || err != nil {
+	if answer, err := m.judgeJoin(ctx, term, r); answer.Refusal != RefusalNone || err != nil {
 		return answer, err
 	}
 	return Joined{}, m.place(ctx, r.Identity, r.Raft)
@@ -57,14 +59,15 @@ func checkJoin(r JoinRequest) error {
 	return &RefusedError{Reason: err.Error()}
 }
 
-// judgeJoin decides whether a node may be a member.
-func (m *Member) judgeJoin(ctx context.Context, r JoinRequest) (Joined, error) {
+// judgeJoin decides whether a node may be a member, in a term in which this one
+// was confirmed to lead.
+func (m *Member) judgeJoin(ctx context.Context, term uint64, r JoinRequest) (Joined, error) {
 	removed, name := false, ""
 	m.View(func(s *fsm.State) {
 		if n, ok := s.Node(r.Identity); ok {
 			removed = n.Removed
 		}
-		if n, ok := s.NodeByName(r.Name); ok && !n.Removed {
+		if n, ok := s.NodeByName(r.Name); ok {
 			name = n.Identity
 		}
 	})
@@ -80,13 +83,16 @@ func (m *Member) judgeJoin(ctx context.Context, r JoinRequest) (Joined, error) {
 		return Joined{Refusal: RefusalBucket}, nil
 	}
 	for _, holder := range m.namesakes(r, name) {
-		if m.alive(holder) {
+		switch alive, err := m.alive(term, holder); {
+		case err != nil:
+			return Joined{}, err
+		case alive:
 			return Joined{Refusal: RefusalName, Holder: holder}, nil
 		}
-		m.logger.Warn("a node is replaced by a new one of its name", "identity", holder, "by", r.Identity)
 		if err := m.Remove(ctx, holder); err != nil {
 			return Joined{}, err
 		}
+		m.logger.Warn("a node was replaced by a new one of its name", "identity", holder, "by", r.Identity)
 	}
 	return Joined{}, nil
 }
@@ -106,18 +112,20 @@ func (m *Member) namesakes(r JoinRequest, registered string) (out []string) {
 	return out
 }
 
-// alive tells whether a member may still hold a lease, or was heard of since
-// one would have lapsed.
-func (m *Member) alive(identity string) bool {
+// alive tells whether a member may still hold a lease, or was heard of since one
+// would have lapsed: one that is not, is gone. What was seen in an earlier reign
+// counts for nothing. A *NotLeaderError says that the term is over.
+func (m *Member) alive(term uint64, identity string) (alive bool, err error) {
 	if identity == m.me.Identity {
-		return true
+		return true, nil
 	}
 	t := m.table
-	t.mu.Lock()
-	now := t.clock.now().mono
-	leased := t.aliveLocked(identity, now) || now-t.since < t.ttl
-	t.mu.Unlock()
-	return leased || m.silence(raft.ServerID(identity)) < m.config.TTL
+	err = t.inTerm(term, func() error {
+		now := t.clock.now().mono
+		alive = t.aliveLocked(identity, now) || now-t.since < t.ttl
+		return nil
+	})
+	return alive || m.silence(raft.ServerID(identity)) < m.config.TTL, err
 }
 
 // place puts a server into raft's configuration, or its new address.

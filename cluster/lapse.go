@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -10,9 +11,9 @@ import (
 
 // table is what a leader knows of the nodes and their chains beside the
 // metadata. It is in memory only, and made anew in each term: what is not in it
-// counts from when the barrier of the term had passed. All durations but Age are
-// moments of this machine's monotonic clock; the clocks of other nodes decide
-// nothing.
+// counts from when the barrier of the term had passed. since, looked, answered,
+// seen and named are moments of this machine's monotonic clock; the clocks of
+// other nodes decide nothing.
 type table struct {
 	clock clock
 	ttl   time.Duration
@@ -23,7 +24,7 @@ type table struct {
 	looked time.Duration // the last look at the leases
 	nodes  map[string]*standing
 	chains map[fragment.Epoch]*watch
-	heard  chan struct{} // closed at the next renewal; nil while nobody waits
+	heard  signal // the next renewal
 	places places
 }
 
@@ -64,6 +65,28 @@ func (t *table) enterLocked(term uint64) bool {
 	t.chains = make(map[fragment.Epoch]*watch)
 	t.places = places{}
 	return true
+}
+
+// inTerm calls f with the table locked, if it is, or becomes, that of a term in
+// which this member was confirmed to lead. A *NotLeaderError says that a later
+// one has begun.
+func (t *table) inTerm(term uint64, f func() error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.enterLocked(term) {
+		return &NotLeaderError{}
+	}
+	return f()
+}
+
+// asLeader calls f with the table locked, once this member is confirmed to lead.
+// Errors are those of f, and of confirmHere.
+func (m *Member) asLeader(ctx context.Context, f func(*table) error) error {
+	term, err := m.confirmHere(ctx)
+	if err != nil {
+		return err
+	}
+	return m.table.inTerm(term, func() error { return f(m.table) })
 }
 
 func (t *table) watchLocked(c *fsm.Chain, now time.Duration) *watch {
@@ -119,7 +142,7 @@ func (t *table) ordersLocked(s *fsm.State, self string) (orders []order) {
 		}
 		o := order{epoch: c.Epoch, node: c.Node, hint: max(w.durable, c.DurableHint)}
 		if c.State == fsm.ChainOpen {
-			o.lapsed, o.silent = true, now-t.restsOn(c, w)
+			o.lapsed, o.silent = true, now-t.restsOnLocked(c, w)
 			// A command that was given and failed is given again, also if the
 			// node has come back: it was refused the renewal of this chain.
 			if o.silent < t.ttl && !w.ending {
@@ -136,9 +159,9 @@ func (t *table) ordersLocked(s *fsm.State, self string) (orders []order) {
 	return orders
 }
 
-// restsOn returns the moment from which an open chain's lease lasts a TTL: no
-// renewal that its writer counts on was sent later, nor was the chain granted.
-func (t *table) restsOn(c *fsm.Chain, w *watch) time.Duration {
+// restsOnLocked returns the moment from which an open chain's lease lasts a TTL:
+// no renewal that its writer counts on was sent later, nor was the chain granted.
+func (t *table) restsOnLocked(c *fsm.Chain, w *watch) time.Duration {
 	from := max(t.since, w.seen)
 	if n := t.nodes[c.Node]; n != nil && n.boot == c.Boot {
 		from = max(from, n.answered)

@@ -51,12 +51,14 @@ func (m *Member) look() {
 			return // the next look tries again
 		}
 	}
-	t.mu.Lock()
 	var orders []order
-	if t.enterLocked(term) {
+	err := t.inTerm(term, func() error {
 		m.View(func(s *fsm.State) { orders = t.ordersLocked(s, m.me.Identity) })
+		return nil
+	})
+	if err != nil {
+		return // that term is over; the next look is one of another
 	}
-	t.mu.Unlock()
 	for len(orders) > 0 && m.carryOut(term, orders[:min(len(orders), ordersMax)]) {
 		orders = orders[min(len(orders), ordersMax):]
 	}
@@ -79,13 +81,14 @@ func (m *Member) carryOut(term uint64, orders []order) bool {
 		}
 		futures[i] = m.raft.Apply(data, enqueueTimeout)
 	}
-	leads := true
+	leads, committed := true, false
 	for i, f := range futures {
 		if f == nil {
 			continue
 		}
 		err := f.Error()
 		if err == nil {
+			committed = true
 			err = f.Response().(response).judge()
 		} else {
 			err = m.raftError(err)
@@ -93,6 +96,9 @@ func (m *Member) carryOut(term uint64, orders []order) bool {
 		}
 		m.metrics.proposed(begin, err)
 		m.report(orders[i], err)
+	}
+	if committed {
+		m.nudge() // for those who were asked to seal
 	}
 	return leads
 }

@@ -166,7 +166,7 @@ func (s *schedule) grant(x *mate) {
 	s.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
 		defer cancel()
-		if _, err := m.Grant(ctx, 8); err == nil {
+		if _, err := m.Grant(ctx, 8, 0); err == nil {
 			s.mu.Lock()
 			s.tally.grants++
 			s.mu.Unlock()

@@ -19,25 +19,17 @@ type Standing struct {
 // Standings returns, by identity, what the leader knows of the nodes that have
 // renewed since it leads. It needs this member to lead, else its error is an
 // ErrNotLeader.
-func (m *Member) Standings(ctx context.Context) ([]Standing, error) {
-	term, err := m.confirmHere(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t := m.table
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.enterLocked(term) {
-		return nil, &NotLeaderError{}
-	}
-	now := t.clock.now().mono
-	all := make([]Standing, 0, len(t.nodes))
-	for identity, n := range t.nodes {
-		all = append(all, Standing{
-			Identity: identity, Age: now - n.answered, Alive: t.aliveLocked(identity, now),
-			Applied: n.applied, Report: n.report,
-		})
-	}
+func (m *Member) Standings(ctx context.Context) (all []Standing, err error) {
+	err = m.asLeader(ctx, func(t *table) error {
+		now := t.clock.now().mono
+		for identity, n := range t.nodes {
+			all = append(all, Standing{
+				Identity: identity, Age: now - n.answered, Alive: t.aliveLocked(identity, now),
+				Applied: n.applied, Report: n.report,
+			})
+		}
+		return nil
+	})
 	slices.SortFunc(all, func(a, b Standing) int { return cmp.Compare(a.Identity, b.Identity) })
-	return all, nil
+	return all, err
 }

@@ -9,25 +9,19 @@ import (
 // leadership tells when raft's idea of who leads may have changed.
 type leadership struct {
 	mu      sync.Mutex
-	changed chan struct{} // closed at the next change; nil while nobody waits
+	changed signal
 }
 
 func (l *leadership) wait() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.changed == nil {
-		l.changed = make(chan struct{})
-	}
-	return l.changed
+	return l.changed.wait()
 }
 
 func (l *leadership) fire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.changed != nil {
-		close(l.changed)
-		l.changed = nil
-	}
+	l.changed.fire()
 }
 
 // watchLeadership fires until the member is closing. Raft drops observations
@@ -44,8 +38,7 @@ func (m *Member) watchLeadership() {
 	m.raft.RegisterObserver(observer)
 	defer m.raft.DeregisterObserver(observer)
 	for over := false; !over; {
-		m.leadership.fire()
-		m.keeper.publish()
+		m.heedLeadership()
 		select {
 		case <-seen:
 		case <-m.failed:
@@ -54,6 +47,16 @@ func (m *Member) watchLeadership() {
 			over = true
 		}
 	}
+	m.heedLeadership()
+}
+
+// heedLeadership tells all who care that who leads may have changed.
+func (m *Member) heedLeadership() {
+	leads := 0.0
+	if m.leads() {
+		leads = 1
+	}
+	m.metrics.leads.Set(leads)
 	m.leadership.fire()
 	m.keeper.publish()
 }

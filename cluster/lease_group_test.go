@@ -100,7 +100,7 @@ func (x *mate) start() {
 		require.NoError(t, raft.BootstrapCluster(conf, x.stores.logs, x.stores.stable, x.stores.snaps, m.transport, x.first))
 	}
 	x.g.net.join(x.identity, m, inmem)
-	m.raft, err = raft.NewRaft(conf, &tapped{m.machine, x}, x.stores.logs, x.stores.stable, x.stores.snaps, m.acks.watch(m.transport))
+	m.raft, err = raft.NewRaft(conf, &tapped{m.machine, x}, x.stores.logs, x.stores.stable, x.stores.snaps, m.answers.watch(m.transport))
 	require.NoError(t, err)
 	close(m.ready)
 	m.startLeases()
@@ -166,7 +166,7 @@ func (g *crew) leader() *mate {
 	return leader
 }
 
-// followers returns the live members but one.
+// others returns the live members but one.
 func (g *crew) others(x *mate) (others []*mate) {
 	for _, y := range g.nodes {
 		if y != x && !y.down {
@@ -197,7 +197,7 @@ func (x *mate) chain(e fragment.Epoch) (c fsm.Chain) {
 
 func (x *mate) grant() fragment.Epoch {
 	x.g.t.Helper()
-	e, err := x.Grant(x.g.t.Context(), 8)
+	e, err := x.Grant(x.g.t.Context(), 8, 0)
 	require.NoError(x.g.t, err)
 	return e
 }

@@ -17,9 +17,12 @@ func (m *Member) initLeases() {
 // startLeases starts what goes on as long as the member is open. Raft runs.
 func (m *Member) startLeases() {
 	m.spawn(m.watchLeadership)
-	if m.config.networked() {
-		m.spawn(m.renewing.run)
-		m.spawn(m.lapsing)
-		m.spawn(m.nudging)
+	if !m.config.networked() {
+		m.metrics.members.Set(1) // itself; no autopilot counts
+		m.metrics.membersWell.Set(1)
+		return
 	}
+	m.spawn(m.renewing.run)
+	m.spawn(m.lapsing)
+	m.spawn(m.nudging)
 }

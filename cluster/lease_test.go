@@ -373,7 +373,7 @@ func TestLeaseAlone(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		m, err := Open(t.Context(), Config{Bucket: newBucket()})
 		require.NoError(t, err)
-		e, err := m.Grant(t.Context(), 8)
+		e, err := m.Grant(t.Context(), 8, 0)
 		require.NoError(t, err)
 		l := m.Lease(e)
 		require.True(t, l.Held())

@@ -26,7 +26,7 @@ func TestLeaseInTown(t *testing.T) {
 		leases := map[*townNode]*Lease{}
 		chains := map[*townNode]fragment.Epoch{}
 		for _, n := range nodes {
-			e, err := n.m().Grant(t.Context(), 8)
+			e, err := n.m().Grant(t.Context(), 8, 0)
 			require.NoError(t, err)
 			chains[n], leases[n] = e, n.m().Lease(e)
 		}
@@ -74,7 +74,7 @@ func TestLeaseInTown(t *testing.T) {
 		lead.isolate(false)
 		voteless.isolate(false)
 		for _, n := range []*townNode{lead, voteless} {
-			e, err := n.m().Grant(t.Context(), 8)
+			e, err := n.m().Grant(t.Context(), 8, 0)
 			require.NoError(t, err)
 			time.Sleep(10 * time.Second)
 			require.True(t, n.m().Lease(e).Held())

@@ -167,13 +167,20 @@ type snapshot struct {
 
 // Persist implements raft.FSMSnapshot.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
-	n, err := s.frozen.WriteTo(sink)
-	if err != nil {
-		_ = sink.Cancel() // what went wrong first is the error that counts
-		return err
+	n, err := persist(s.frozen, sink)
+	if err == nil {
+		s.metrics.snapshotBytes.Set(float64(n))
 	}
-	s.metrics.snapshotBytes.Set(float64(n))
-	return sink.Close()
+	return err
+}
+
+// persist writes a snapshot to where raft keeps it, and returns its size.
+func persist(f *fsm.Frozen, sink raft.SnapshotSink) (bytes int64, err error) {
+	if bytes, err = f.WriteTo(sink); err != nil {
+		_ = sink.Cancel() // what went wrong first is the error that counts
+		return bytes, err
+	}
+	return bytes, sink.Close()
 }
 
 // Release implements raft.FSMSnapshot.

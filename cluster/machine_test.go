@@ -52,7 +52,7 @@ func TestUnknownCommandStops(t *testing.T) {
 // breach returns a seal that contradicts one that is committed.
 func breach(t *testing.T, m *Member) []byte {
 	t.Helper()
-	e, err := m.Grant(t.Context(), 8)
+	e, err := m.Grant(t.Context(), 8, 0)
 	require.NoError(t, err)
 	_, err = m.Propose(t.Context(), fsm.NewBeginSeal(e, 0, m.Identity()))
 	require.NoError(t, err)

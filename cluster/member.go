@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -28,9 +29,8 @@ type Member struct {
 	boot      boot
 	began     uint64    // the last raft index on disk when this boot began
 	founders  []founder // the first voters, if this boot is to make raft's first configuration
-	gossip    *gossip   // nil in a group of one that needs no network, as are the next three
+	gossip    *gossip   // nil in a group of one that needs no network, as are the next two
 	streams   *streams
-	group     *groupTransport
 	doorman   *doorman
 	transport raftTransport
 	raft      *raft.Raft
@@ -38,15 +38,15 @@ type Member struct {
 
 	logBusy, workBusy stall // of raft's store, and of the state
 	space             space
-	joining           chan struct{} // holds one while a node is being taken into the group
-	reigned           reigned
+	joining           chan struct{}             // holds one while a node is being taken into the group
+	reigned           atomic.Pointer[time.Time] // since when it leads; nil while it does not
 	roster            roster
 	life              context.Context // ends when closing is closed
 	endLife           context.CancelFunc
 
 	// How it works with the others; made by initLeases.
 	leadership leadership
-	acks       acks
+	answers    answers
 	confirms   rounds // of Confirm
 	reign      rounds // confirmations that this member leads
 	keeper     *keeper

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/wpd-io/wpd/fsm"
 )
 
 // Role is what a member may do in the group.
@@ -78,18 +76,18 @@ func roleOf(s raft.Server) Role {
 }
 
 // contact returns when a member was last heard of, by this one as the leader.
-func (m *Member) contact(id raft.ServerID) (contact, bool) {
+func (m *Member) contact(id raft.ServerID) (answered, bool) {
 	if string(id) == m.me.Identity {
-		return contact{at: time.Now(), last: m.raft.LastIndex()}, true
+		return answered{at: time.Now(), last: m.raft.LastIndex()}, true
 	}
-	if m.group == nil || !m.leads() {
-		return contact{}, false
+	if !m.leads() {
+		return answered{}, false
 	}
-	return m.group.contacts.get(id)
+	return m.answers.get(id)
 }
 
 // wellHeartbeats is for how many of Config.Heartbeat, in which a member that is
-// well answers ten times each, one may be silent and still count as well.
+// well answers five to ten times each, one may be silent and still count as well.
 const wellHeartbeats = 2
 
 // well tells whether a member answers this one, the leader.
@@ -151,12 +149,10 @@ func (m *Member) Snapshot(ctx context.Context, w io.Writer) error {
 	if err := m.Confirm(ctx); err != nil {
 		return err
 	}
-	var f *fsm.Frozen
 	snap, err := m.machine.Snapshot()
 	if err != nil {
 		return err
 	}
-	f = snap.(*snapshot).frozen
-	_, err = f.WriteTo(w)
+	_, err = snap.(*snapshot).frozen.WriteTo(w)
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
@@ -279,7 +280,7 @@ func TestRemove(t *testing.T) {
 			victim = nodes[1]
 		}
 		identity := victim.m().Identity()
-		epoch, err := victim.m().Grant(t.Context(), 8)
+		epoch, err := victim.m().Grant(t.Context(), 8, 0)
 		require.NoError(t, err)
 		require.NoError(t, leader.m().Remove(t.Context(), identity))
 		require.NoError(t, leader.m().Remove(t.Context(), identity), "again")
@@ -507,6 +508,44 @@ func TestNameTaken(t *testing.T) {
 	})
 }
 
+// reigns returns the names of those who say, in any way, that they lead.
+func reigns(nodes ...*townNode) (names string) {
+	for _, n := range nodes {
+		if m := n.m(); testutil.ToFloat64(m.metrics.leads) != 0 || m.reigned.Load() != nil {
+			names += n.name
+		}
+	}
+	return names
+}
+
+// What a leader heard in an earlier reign is no sign of death in the next one,
+// whatever it notices first of that: whoever was not heard of yet has a TTL.
+func TestAliveInLaterReign(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		m := w.leader(w.form(3)...).m()
+		const gone = "n9-0123456789abcdef"
+		alive := func(term uint64) bool {
+			t.Helper()
+			alive, err := m.alive(term, gone)
+			require.NoError(t, err)
+			return alive
+		}
+		term, err := m.confirmHere(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		require.False(t, alive(term))
+		later := term + 1 // that nothing but this knows of
+		require.True(t, alive(later))
+		time.Sleep(m.config.TTL - time.Nanosecond)
+		require.True(t, alive(later))
+		time.Sleep(time.Nanosecond)
+		require.False(t, alive(later))
+		_, err = m.alive(term, gone)
+		require.ErrorIs(t, err, ErrNotLeader, "what was confirmed then is over")
+	})
+}
+
 func TestTransferLeader(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := newTown(t)
@@ -519,6 +558,10 @@ func TestTransferLeader(t *testing.T) {
 			leader = w.leader(nodes...)
 			require.NoError(t, leader.m().TransferLeader(t.Context(), n.m().Identity()))
 			require.Same(t, n, w.leader(nodes...))
+			begin := time.Now()
+			w.eventually(func() bool { return reigns(nodes...) == n.name })
+			require.WithinDuration(t, begin, n.m().reignSince(), time.Second)
+			time.Sleep(time.Minute)
 		}
 		require.NoError(t, w.leader(nodes...).m().TransferLeader(t.Context(), ""))
 		leader = w.leader(nodes...)

@@ -42,7 +42,7 @@ func newMetrics() *metrics {
 		}, []string{"outcome"}),
 		proposeSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "wpd_cluster_propose_seconds",
-			Help:    "Time from a proposal until it was applied. A rise means a slow disk under the data directory.",
+			Help:    "Time from a proposal until it was applied. A rise means slow disks or a slow network between voters, or no leader.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 		}),
 		snapshotBytes: prometheus.NewGauge(prometheus.GaugeOpts{

@@ -40,5 +40,11 @@ func TestNudge(t *testing.T) {
 		last := lead.raft.LastIndex()
 		time.Sleep(time.Minute)
 		require.Equal(t, last, lead.raft.LastIndex(), "nobody is nudged for nothing")
+
+		// Who is to seal the chain of a node that is gone hears of it as soon.
+		e := x.grant()
+		x.crash()
+		g.await(time.Minute, func() bool { return lead.chain(e).State == fsm.ChainSealing })
+		g.await(10*nudgeAfter, func() bool { return y.chain(e).State == fsm.ChainSealing })
 	})
 }

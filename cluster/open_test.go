@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
@@ -63,7 +65,7 @@ func TestOpenAndReopen(t *testing.T) {
 	require.Equal(t, uint64(1), m.Incarnation())
 	require.NotZero(t, m.Nonce())
 	propose(t, m, "a")
-	e, err := m.Grant(t.Context(), 8)
+	e, err := m.Grant(t.Context(), 8, 0)
 	require.NoError(t, err)
 	require.Equal(t, fragment.Epoch(1), e)
 	identity, cluster, nonce, applied := m.Identity(), m.ClusterID(), m.Nonce(), m.Applied()
@@ -86,8 +88,8 @@ func TestOpenAndReopen(t *testing.T) {
 	})
 	require.Equal(t, []string{
 		"cluster.json",
-		bootKey(identity, 1),
-		bootKey(identity, 2),
+		fragment.BootKey(identity, 1),
+		fragment.BootKey(identity, 2),
 	}, b.keys(""))
 }
 
@@ -175,6 +177,7 @@ func TestMetrics(t *testing.T) {
 	for range 2 { // Close takes back what Open registers
 		m, err := Open(t.Context(), Config{Bucket: newBucket(), Registerer: r, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
+		require.Eventually(t, func() bool { return testutil.ToFloat64(m.metrics.leads) == 1 }, 10*time.Second, time.Millisecond, "alone, it leads")
 		propose(t, m, "a")
 		_, err = m.Propose(t.Context(), fsm.NewDeleteLog(9))
 		require.ErrorIs(t, err, fs.ErrNotExist)
@@ -193,6 +196,9 @@ func TestMetrics(t *testing.T) {
 		require.Equal(t, 3.0, values["wpd_cluster_proposals_total/applied"])
 		require.Equal(t, 1.0, values["wpd_cluster_proposals_total/refused"])
 		require.Equal(t, 1.0, values["wpd_cluster_logs"])
+		require.Equal(t, 1.0, values["wpd_cluster_members"])
+		require.Equal(t, 1.0, values["wpd_cluster_members_well"])
+		require.Zero(t, values["wpd_cluster_failure_tolerance"])
 		require.NoError(t, m.Close())
 	}
 }

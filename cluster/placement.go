@@ -67,23 +67,18 @@ func (m *Member) ServePlace(ctx context.Context, log fragment.LogID) (string, er
 // then heard is closed at the next one.
 func (m *Member) tryPlace(term uint64, log fragment.LogID) (identity string, heard <-chan struct{}, patience time.Duration, err error) {
 	t := m.table
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.enterLocked(term) {
-		return "", nil, 0, &NotLeaderError{}
-	}
-	m.View(func(s *fsm.State) {
-		if patience = t.patienceLocked(s); patience == 0 {
-			identity, err = t.placeLocked(s, log)
+	err = t.inTerm(term, func() (err error) {
+		m.View(func(s *fsm.State) {
+			if patience = t.patienceLocked(s); patience == 0 {
+				identity, err = t.placeLocked(s, log)
+			}
+		})
+		if patience > 0 {
+			heard = t.heard.wait()
 		}
+		return err
 	})
-	if patience == 0 {
-		return identity, nil, 0, err
-	}
-	if t.heard == nil {
-		t.heard = make(chan struct{})
-	}
-	return "", t.heard, patience, nil
+	return identity, heard, patience, err
 }
 
 // patienceLocked returns for how long a new leader waits until all nodes have

@@ -34,20 +34,12 @@ const (
 // to lead, else its error is an ErrNotLeader. A log that was in an answer is in
 // no other one for a minute. Called once a second, most is the limit of moves
 // per second.
-func (m *Member) Moves(ctx context.Context, most int) ([]Move, error) {
-	term, err := m.confirmHere(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t := m.table
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.enterLocked(term) {
-		return nil, &NotLeaderError{}
-	}
-	var moves []Move
-	m.View(func(s *fsm.State) { moves = t.movesLocked(s, most) })
-	return moves, nil
+func (m *Member) Moves(ctx context.Context, most int) (moves []Move, err error) {
+	err = m.asLeader(ctx, func(t *table) error {
+		m.View(func(s *fsm.State) { moves = t.movesLocked(s, most) })
+		return nil
+	})
+	return moves, err
 }
 
 func (t *table) movesLocked(s *fsm.State, most int) []Move {

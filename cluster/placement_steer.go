@@ -11,16 +11,8 @@ import (
 // uses it in between does not bring it back. It needs this member to lead, else
 // its error is an ErrNotLeader.
 func (m *Member) Steer(ctx context.Context, log fragment.LogID, identity string) error {
-	term, err := m.confirmHere(ctx)
-	if err != nil {
-		return err
-	}
-	t := m.table
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.enterLocked(term) {
-		return &NotLeaderError{}
-	}
-	t.places.choose(log, identity, t.clock.now().mono)
-	return nil
+	return m.asLeader(ctx, func(t *table) error {
+		t.places.choose(log, identity, t.clock.now().mono)
+		return nil
+	})
 }

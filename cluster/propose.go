@@ -173,15 +173,10 @@ func (m *Member) ServePropose(ctx context.Context, command []byte) (index uint64
 }
 
 // Grant asks for a new chain for this boot of this node, with at most window
-// fragments in flight, and returns its epoch. After an ErrUncertain ask again:
+// fragments in flight, and returns its epoch. Only log, which must be configured
+// so, may be attached to the chain; 0: any may. After an ErrUncertain ask again:
 // an epoch that was granted in vain is sealed like any other.
-func (m *Member) Grant(ctx context.Context, window uint32) (fragment.Epoch, error) {
-	return m.GrantDedicated(ctx, window, 0)
-}
-
-// GrantDedicated is Grant for a chain that only one log may be attached to; 0
-// means any. The log must be configured so.
-func (m *Member) GrantDedicated(ctx context.Context, window uint32, log fragment.LogID) (fragment.Epoch, error) {
+func (m *Member) Grant(ctx context.Context, window uint32, log fragment.LogID) (fragment.Epoch, error) {
 	proposed := m.keeper.clock.now()
 	r, err := m.Propose(ctx, fsm.NewGrantChain(m.me.Identity, m.boot.Number, window, fsm.KindObjects, log))
 	if err != nil {

@@ -3,7 +3,6 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -76,7 +75,7 @@ func OpenRecovery(ctx context.Context, c RecoveryConfig) (_ *Recovery, err error
 	case err != nil:
 		return nil, err
 	case there.IsZero():
-		return nil, &BucketError{Key: clusterKey, Reason: "is not there: " + checked.BucketURL + " holds no cluster"}
+		return nil, &BucketError{Key: fragment.ClusterKey, Reason: "is not there: " + checked.BucketURL + " holds no cluster"}
 	}
 	if r.begun, err = begun(ctx, c.Bucket, 0); err != nil {
 		return nil, err
@@ -137,12 +136,8 @@ func (r *Recovery) load(there fragment.ClusterID) error {
 		Version: recordVersion, Name: cmp.Or(r.config.Name, was.Name, nameDefault), Joined: true,
 		Cluster: there.String(), cluster: there, BucketURL: r.config.BucketURL,
 	}
-	var suffix [8]byte
-	random(suffix[:])
-	r.me.Identity = r.me.Name + "-" + hex.EncodeToString(suffix[:])
-	r.boot = boot{Version: recordVersion, Number: 1}
-	random(r.boot.nonce[:])
-	r.boot.Nonce = r.boot.nonce.String()
+	r.me.Identity = newIdentity(r.me.Name)
+	r.boot = boot{}.next()
 	return nil
 }
 
@@ -238,13 +233,16 @@ type OverError struct {
 	Dir               string // empty: in memory
 	Mine, Incarnation uint64
 	Key               string // the object that says so
-	By                string // identity of the node that began it
+	By                string // identity of the node that began it, empty if not known
 }
 
 func (e *OverError) Error() string {
-	return fmt.Sprintf("the cluster was restored or recovered by node %s, and goes on as incarnation %d (%s); this node knows only incarnation %d. "+
-		"If that was cut off, run it again; otherwise move data directory %s away and start this node again, to join as a new member",
-		e.By, e.Incarnation, e.Key, e.Mine, e.Dir)
+	by := ""
+	if e.By != "" {
+		by = " by node " + e.By
+	}
+	return fmt.Sprintf("the cluster was restored or recovered%s, and goes on as incarnation %d (%s); this node knows only incarnation %d. "+
+		"If that was cut off, run it again; otherwise, to join as a new member, %s", by, e.Incarnation, e.Key, e.Mine, startAnew(e.Dir))
 }
 
 // Is makes every OverError an fs.ErrExist.

@@ -26,8 +26,6 @@ const (
 	// generationsLeap is the same for the exclusive writers of a log: those of
 	// earlier incarnations are fenced, and open again.
 	generationsLeap = 1 << 10
-
-	attachmentsMost = 1<<32 - 1 // that package fsm takes
 )
 
 // Found is what the bucket holds beyond the metadata.
@@ -50,7 +48,8 @@ type adoption struct {
 	preview bool
 	stays   map[fragment.LogID][]offline.FoundStay // by attachment
 	where   map[fragment.Attachment]offline.FoundStay
-	highest fragment.LogID // that the metadata had given out
+	opened  map[fragment.Epoch]fragment.Micros // when the first object of each chain that was found was made
+	highest fragment.LogID                     // that the metadata had given out
 	report  *RecoveryReport
 }
 
@@ -87,7 +86,7 @@ func (r *Recovery) adopt(ctx context.Context, f Found, preview bool) (*adoption,
 	a := &adoption{
 		State: fork, r: r, found: f, index: r.index, preview: preview, highest: r.state.HighestLog(),
 		stays: make(map[fragment.LogID][]offline.FoundStay), where: make(map[fragment.Attachment]offline.FoundStay),
-		report: newReport(r, f),
+		opened: make(map[fragment.Epoch]fragment.Micros), report: newReport(r, f),
 	}
 	nodes, err := claimants(ctx, r.config.Bucket)
 	if err != nil {
@@ -124,6 +123,7 @@ func (a *adoption) do(c *fsmpb.Command) error {
 // cluster gives out, that on the later chain counts.
 func (a *adoption) sort() {
 	for _, c := range a.found.Chains {
+		a.opened[c.Epoch] = c.Time
 		for _, s := range c.Stays {
 			if old, ok := a.where[s.Attachment]; ok {
 				a.report.conflict("attachment %d is that of log %d on chain %d and of log %d on chain %d: the latter counts",
@@ -169,7 +169,7 @@ func (a *adoption) begin() error {
 	for _, s := range a.where {
 		log, attachment = max(log, s.Log), max(attachment, s.Attachment)
 	}
-	attachment += min(attachmentsLeap, attachmentsMost-min(attachment, attachmentsMost))
+	attachment += min(attachmentsLeap, fsm.AttachmentMax-min(attachment, fsm.AttachmentMax))
 	for target := a.r.goal(a.found); a.Cluster().Incarnation < target; {
 		c := fsm.NewNextIncarnation(a.Cluster().Incarnation, epoch+epochsLeap, log+logsLeap, attachment, []string{me}, me)
 		if err := a.do(c); err != nil {

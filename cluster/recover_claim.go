@@ -2,26 +2,16 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
 	"strings"
+
+	"github.com/wpd-io/wpd/fragment"
 )
 
-// incarnationsPrefix is where the bucket says which incarnations were begun. An
-// object there is never deleted.
-const incarnationsPrefix = "incarnations/"
-
-func incarnationKey(n uint64) string { return fmt.Sprintf("%s%016x", incarnationsPrefix, n) }
-
-func parseIncarnation(key string) (uint64, bool) {
-	n, err := strconv.ParseUint(strings.TrimPrefix(key, incarnationsPrefix), 16, 64)
-	return n, err == nil && incarnationKey(n) == key
-}
-
-// incarnationObject is the content of incarnations/<n>, for each but the first.
+// incarnationObject is the content of incarnations/<n>, for each that was begun
+// but the first. It is never deleted.
 type incarnationObject struct {
 	Version     int    `json:"version"`
 	Cluster     string `json:"cluster"`
@@ -32,11 +22,11 @@ type incarnationObject struct {
 
 // begun returns the highest incarnation above one that was begun, 0 if none was.
 func begun(ctx context.Context, o Objects, above uint64) (highest uint64, err error) {
-	for key, err := range o.List(ctx, incarnationsPrefix, incarnationKey(above)) {
+	for key, err := range o.List(ctx, fragment.IncarnationsPrefix(), fragment.IncarnationKey(above)) {
 		if err != nil {
-			return 0, fmt.Errorf("list %s: %w", incarnationsPrefix, err)
+			return 0, fmt.Errorf("list %s: %w", fragment.IncarnationsPrefix(), err)
 		}
-		if n, ok := parseIncarnation(key); ok {
+		if n, err := fragment.ParseIncarnationKey(key); err == nil {
 			highest = max(highest, n)
 		}
 	}
@@ -53,9 +43,9 @@ func (m *Member) CheckIncarnation(ctx context.Context) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	over := &OverError{Dir: m.config.Dir, Mine: mine, Incarnation: n, Key: incarnationKey(n)}
+	over := &OverError{Dir: m.config.Dir, Mine: mine, Incarnation: n, Key: fragment.IncarnationKey(n)}
 	var there incarnationObject
-	if b, _, err := m.config.Bucket.ReadRange(ctx, over.Key, 0, ownBytesMax); err == nil && json.Unmarshal(b, &there) == nil {
+	if found, err := readJSON(ctx, m.config.Bucket, over.Key, &there); found && err == nil {
 		over.By = there.Identity // for the message only
 	}
 	return over
@@ -77,10 +67,7 @@ func (m *Member) checkIncarnation(ctx context.Context) error {
 // claims too. f is what was found so far. From now on, no chain is opened by
 // anybody else: all that count were opened before.
 func (r *Recovery) Begin(ctx context.Context, f Found) error {
-	c, err := Config{Dir: r.config.Dir, Bucket: r.config.Bucket, BucketURL: r.config.BucketURL}.validate()
-	if err != nil {
-		return err
-	}
+	c := Config{Dir: r.config.Dir, Bucket: r.config.Bucket}
 	r.target = r.goal(f)
 	mark := recoveryMark{Version: recordVersion, Incarnation: r.target}
 	if err := setJSON(r.stores.stable, keyRecovery, mark); err != nil {
@@ -89,8 +76,8 @@ func (r *Recovery) Begin(ctx context.Context, f Found) error {
 	if err := createBoot(ctx, c, r.me, r.boot); err != nil {
 		return err
 	}
-	key := incarnationKey(r.target)
-	err = createJSON(ctx, c.Bucket, key, incarnationObject{
+	key := fragment.IncarnationKey(r.target)
+	err := createJSON(ctx, c.Bucket, key, incarnationObject{
 		Version: recordVersion, Cluster: r.me.Cluster, Incarnation: r.target, Identity: r.me.Identity, Nonce: r.boot.Nonce,
 	})
 	if errors.Is(err, fs.ErrExist) {
@@ -106,15 +93,15 @@ func (r *Recovery) Begin(ctx context.Context, f Found) error {
 // with the highest boot of each, at least 1.
 func claimants(ctx context.Context, o Objects) (map[string]uint64, error) {
 	all := make(map[string]uint64)
-	for key, err := range o.List(ctx, nodesPrefix, "") {
+	for key, err := range o.List(ctx, fragment.NodesPrefix(), "") {
 		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", nodesPrefix, err)
+			return nil, fmt.Errorf("list %s: %w", fragment.NodesPrefix(), err)
 		}
-		identity, _, ok := strings.Cut(strings.TrimPrefix(key, nodesPrefix), "/")
+		identity, _, ok := strings.Cut(strings.TrimPrefix(key, fragment.NodesPrefix()), "/")
 		if !ok {
 			continue
 		}
-		n, _ := parseBoot(identity, key)
+		_, n, _ := fragment.ParseBootKey(key) // 0 of what is no boot
 		all[identity] = max(all[identity], n, 1)
 	}
 	return all, nil

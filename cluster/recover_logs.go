@@ -69,7 +69,7 @@ func (a *adoption) log(id fragment.LogID, stays []offline.FoundStay) error {
 	if len(since) > 0 {
 		state = logWentOn
 	}
-	a.tell(id, state, stays)
+	a.tell(facts, state)
 	return nil
 }
 
@@ -140,10 +140,7 @@ func factsOf(id fragment.LogID, stays []offline.FoundStay) facts {
 func extentsOf(stays []offline.FoundStay, before fsm.Extent) (all []fsm.Extent) {
 	previous, first := before.Attachment, max(before.First, before.End, 1)
 	for i, s := range stays {
-		x := fsm.Extent{Epoch: s.Epoch, Attachment: s.Attachment, Previous: previous, First: max(s.First, first)}
-		if s.First != 0 {
-			x.First = s.First
-		}
+		x := fsm.Extent{Epoch: s.Epoch, Attachment: s.Attachment, Previous: previous, First: cmp.Or(s.First, first)}
 		if i > 0 {
 			all[i-1].End = x.First
 		}
@@ -169,18 +166,14 @@ func (a *adoption) adoptLog(f facts, stays []offline.FoundStay) error {
 		}
 		a.report.drop(facts{Log: *other}, fmt.Sprintf("was deleted since: log %d has its name", f.ID))
 	}
-	for _, c := range a.found.Chains {
-		if c.Epoch == stays[0].Epoch {
-			f.Created = c.Time
-		}
-	}
+	f.Created = a.opened[stays[0].Epoch]
 	f.Generation = leapt(f.Generation)
 	f.Extents = keptExtents(extentsOf(stays, fsm.Extent{}), f.First)
 	if err := a.do(fsm.NewAdoptLog(f.Log)); err != nil {
 		a.report.conflict("log %s (%d) can't be taken in: %v", f.Name, f.ID, err)
 		return nil
 	}
-	a.tell(f.ID, logAdopted, stays)
+	a.tell(f, logAdopted)
 	return nil
 }
 
@@ -223,14 +216,13 @@ func (a *adoption) rebuild(known *fsm.Log, f facts, stays []offline.FoundStay) e
 		return a.do(fsm.NewAdoptLog(*known))
 	}
 	a.report.conflict("log %s (%d): the bucket contradicts the metadata, and counts", again.Name, again.ID)
-	a.tell(known.ID, logWentOn, stays)
+	a.tell(f, logWentOn)
 	return nil
 }
 
-// tell puts a log into the report.
-func (a *adoption) tell(id fragment.LogID, state string, stays []offline.FoundStay) {
-	l, _ := a.Log(id)
-	f := factsOf(id, stays)
+// tell puts a log into the report, as it is now.
+func (a *adoption) tell(f facts, state string) {
+	l, _ := a.Log(f.ID)
 	if l.Generation > 0 {
 		a.report.Fenced++
 	}

@@ -120,9 +120,9 @@ func (r *Recovery) write(state *fsm.State, index uint64) error {
 		return err
 	}
 	// A term that no vote was given in yet, above all that the snapshot must
-	// come after. A store that holds none says that it is not found.
+	// come after.
 	term, err := s.stable.GetUint64(keyTerm)
-	if err != nil && err.Error() != "not found" {
+	if err != nil && !isNotFound(err) {
 		return fmt.Errorf("read the raft term: %w", err)
 	}
 	term = max(term, r.term) + 1
@@ -155,7 +155,7 @@ func (r *Recovery) writeSnapshot(state *fsm.State, index, term uint64) error {
 	if err != nil {
 		return fmt.Errorf("create a snapshot: %w", err)
 	}
-	if err := (&snapshot{frozen: state.Freeze(), metrics: newMetrics()}).Persist(sink); err != nil {
+	if _, err := persist(state.Freeze(), sink); err != nil {
 		return fmt.Errorf("write a snapshot: %w", err)
 	}
 	return transport.Close()

@@ -130,7 +130,11 @@ func TestOver(t *testing.T) {
 	var over *OverError
 	require.ErrorAs(t, m.CheckIncarnation(t.Context()), &over)
 	require.ErrorIs(t, over, fs.ErrExist)
-	require.Equal(t, OverError{Dir: dir, Mine: 1, Incarnation: 2, Key: incarnationKey(2), By: r.Identity}, *over)
+	require.Equal(t, OverError{Dir: dir, Mine: 1, Incarnation: 2, Key: fragment.IncarnationKey(2), By: r.Identity}, *over)
+	require.ErrorContains(t, over, "by node "+r.Identity+", and")
+	require.ErrorContains(t, over, "move data directory "+dir+" away")
+	require.ErrorContains(t, &OverError{}, "recovered, and")
+	require.ErrorContains(t, &OverError{}, "member, start it with an empty data directory")
 	require.NoError(t, m.Close())
 	refuse[*OverError](t, Config{Dir: dir, Bucket: b})
 	x := open(t, now, b)

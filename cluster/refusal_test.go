@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/fragment"
@@ -17,6 +18,19 @@ import (
 )
 
 func alone(c *Config) { c.Join = nil }
+
+// Raft may ask for an address while Open fails, and must not hold up Close.
+func TestAddressWhileClosing(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		m := newMember(Config{Listen: "fake", TTL: ttlDefault, Renew: ttlDefault / 2})
+		m.me.Identity, m.gossip = "n1-1", &gossip{}
+		at := make(chan raft.ServerAddress, 1)
+		go func() { at <- m.raftAddress("n2-2") }()
+		close(m.closing)
+		require.Equal(t, raft.ServerAddress("n2-2"), <-at)
+		m.endLife()
+	})
+}
 
 // A cluster is made once: whoever is new and comes later joins, or is refused.
 func TestSecondBootstrap(t *testing.T) {
@@ -113,7 +127,7 @@ func TestJoinerNeverFounds(t *testing.T) {
 		n2 := w.node("n2", expect(2))
 		b := &nodeBucket{fakeBucket: w.bucket}
 		b.hook = func(int, bool) error { // n1 crashes once cluster.json is there
-			if len(w.bucket.keys(clusterKey)) > 0 {
+			if len(w.bucket.keys(fragment.ClusterKey)) > 0 {
 				return errStore
 			}
 			return nil
@@ -213,7 +227,7 @@ func TestUnsharedBucketForming(t *testing.T) {
 		}
 		require.GreaterOrEqual(t, told, 2)
 		for _, n := range w.nodes {
-			require.Empty(t, n.config.Bucket.(*fakeBucket).keys(clusterKey))
+			require.Empty(t, n.config.Bucket.(*fakeBucket).keys(fragment.ClusterKey))
 		}
 	})
 }
@@ -228,7 +242,7 @@ func TestUnsharedBucketJoining(t *testing.T) {
 		n2 := w.node("n2")
 		n2.config.Bucket = newBucket()
 		e := refusedStart[*UnsharedBucketError](t, n2)
-		require.Equal(t, clusterKey, e.Key)
+		require.Equal(t, fragment.ClusterKey, e.Key)
 
 		copied := newBucket()
 		for _, key := range w.bucket.keys("") {
@@ -236,7 +250,7 @@ func TestUnsharedBucketJoining(t *testing.T) {
 		}
 		n2.config.Bucket = copied
 		e = refusedStart[*UnsharedBucketError](t, n2)
-		require.Equal(t, bootKey(e.Writer, 1), e.Key)
+		require.Equal(t, fragment.BootKey(e.Writer, 1), e.Key)
 		require.Len(t, roles(n1.m()), 1)
 		n2.config.Bucket = w.bucket
 		w.startAll(n2)
@@ -257,7 +271,7 @@ func TestSameNameForming(t *testing.T) {
 		require.Equal(t, "n2", e.Name)
 		require.True(t, e.New)
 		t.Log(e)
-		require.Empty(t, w.bucket.keys(clusterKey))
+		require.Empty(t, w.bucket.keys(fragment.ClusterKey))
 		// The other two go on with a third.
 		w.startAll(w.node("n3", expect(3)))
 		require.NoError(t, <-errs)
@@ -279,7 +293,7 @@ func TestExpectDiffers(t *testing.T) {
 		for range 3 {
 			require.ErrorIs(t, <-errs, context.DeadlineExceeded)
 		}
-		require.Empty(t, w.bucket.keys(clusterKey))
+		require.Empty(t, w.bucket.keys(fragment.ClusterKey))
 	})
 }
 
@@ -306,7 +320,7 @@ func TestEpochsWhileStarting(t *testing.T) {
 		nodes[2].close()
 		granted := false
 		nodes[2].config.Bucket = &grantingBucket{fakeBucket: w.bucket, grant: func() {
-			e, err := nodes[0].m().Grant(t.Context(), 8)
+			e, err := nodes[0].m().Grant(t.Context(), 8, 0)
 			require.NoError(t, err)
 			w.bucket.put(fragment.ChainKey(e, 0), "opened")
 			granted = true
@@ -356,13 +370,13 @@ func TestServeJoinRefused(t *testing.T) {
 			"", "{", object(bootObject{Cluster: cluster, Identity: good.Identity, Boot: 1, Nonce: fragment.Nonce{2}.String()}),
 			object(bootObject{Cluster: fragment.ClusterID{1}.String(), Identity: good.Identity, Boot: 1, Nonce: good.Nonce.String()}),
 		} {
-			w.bucket.put(bootKey(good.Identity, 1), body)
+			w.bucket.put(fragment.BootKey(good.Identity, 1), body)
 			answer, err := leader.m().ServeJoin(t.Context(), good)
 			require.NoError(t, err)
 			require.Equal(t, RefusalBucket, answer.Refusal)
 		}
 		require.Len(t, roles(leader.m()), 3)
-		w.bucket.put(bootKey(good.Identity, 1), object(bootObject{Cluster: cluster, Identity: good.Identity, Boot: 1, Nonce: good.Nonce.String()}))
+		w.bucket.put(fragment.BootKey(good.Identity, 1), object(bootObject{Cluster: cluster, Identity: good.Identity, Boot: 1, Nonce: good.Nonce.String()}))
 		answer, err := leader.m().ServeJoin(t.Context(), good)
 		require.NoError(t, err)
 		require.Equal(t, Joined{}, answer)

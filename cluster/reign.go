@@ -14,25 +14,29 @@ import (
 func (m *Member) reigning() {
 	tick := time.NewTicker(m.config.Autopilot.Interval)
 	defer tick.Stop()
-	pilot := newPilot(m)
-	ap := autopilot.New(m.raft, pilot,
+	ap := autopilot.New(m.raft, &pilot{m},
 		autopilot.WithLogger(newRaftLogger(m.logger)),
 		autopilot.WithPromoter(&promoter{voters: m.config.Autopilot.Voters}),
 		autopilot.WithUpdateInterval(m.config.Autopilot.Interval),
 		autopilot.WithReconcileInterval(m.config.Autopilot.Interval))
 	ctx, cancel := context.WithCancel(m.life)
 	defer cancel()
-	reigns := false
+	reign := uint64(0) // the term in which it leads; 0: it does not
 	for {
 		changed := m.leadership.wait()
-		if leads := m.leads(); leads != reigns {
-			reigns = leads
-			m.metrics.leads.Set(map[bool]float64{true: 1}[leads])
-			if leads {
-				pilot.begin()
-				ap.Start(ctx)
-			} else {
+		term := uint64(0)
+		if m.leads() {
+			term = m.raft.CurrentTerm()
+		}
+		if term != reign { // another term is another reign, also if nothing was seen between
+			if reign != 0 {
 				<-ap.Stop()
+				m.reigned.Store(nil)
+			}
+			if reign = term; reign != 0 {
+				now := time.Now()
+				m.reigned.Store(&now)
+				ap.Start(ctx)
 			}
 		}
 		select {
@@ -46,7 +50,7 @@ func (m *Member) reigning() {
 			<-ap.Stop()
 			return
 		}
-		if reigns {
+		if reign != 0 {
 			m.tidy()
 		}
 	}
@@ -56,7 +60,7 @@ func (m *Member) reigning() {
 // leader did not get to, and addresses that have changed.
 func (m *Member) tidy() {
 	servers := m.servers()
-	m.group.contacts.keep(servers)
+	m.answers.keep(servers)
 	for _, s := range servers {
 		n := m.roster.node(string(s.ID))
 		var err error
@@ -72,6 +76,15 @@ func (m *Member) tidy() {
 			return
 		}
 	}
+}
+
+// reignSince returns when this member began to lead; now if it has not noticed
+// yet.
+func (m *Member) reignSince() time.Time {
+	if t := m.reigned.Load(); t != nil {
+		return *t
+	}
+	return time.Now()
 }
 
 // silence returns for how long nothing was heard of a member, or since this one

@@ -20,24 +20,16 @@ func (m *Member) ServeRenew(ctx context.Context, r Renewal) (Renewed, error) {
 	return answer, err
 }
 
-func (m *Member) serveRenew(ctx context.Context, r Renewal) (Renewed, error) {
-	term, err := m.confirmHere(ctx)
-	if err != nil {
-		return Renewed{}, err
-	}
-	t := m.table
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.enterLocked(term) {
-		return Renewed{}, &NotLeaderError{}
-	}
-	var answer Renewed
-	// What is read here is at least as new as the confirmation. It may be
-	// newer, and a seal that is under way but not applied is in the table.
-	m.View(func(s *fsm.State) {
-		if err = refusal(s, r); err == nil {
-			answer = t.answerLocked(s, r)
-		}
+func (m *Member) serveRenew(ctx context.Context, r Renewal) (answer Renewed, err error) {
+	err = m.asLeader(ctx, func(t *table) (err error) {
+		// What is read here is at least as new as the confirmation. It may be
+		// newer, and a seal that is under way but not applied is in the table.
+		m.View(func(s *fsm.State) {
+			if err = refusal(s, r); err == nil {
+				answer = t.answerLocked(s, r)
+			}
+		})
+		return err
 	})
 	return answer, err
 }
@@ -89,9 +81,6 @@ func (t *table) answerLocked(s *fsm.State, r Renewal) Renewed {
 		answer.Nodes = append(answer.Nodes, NodeAge{Identity: identity, Age: now.mono - n.answered})
 	}
 	slices.SortFunc(answer.Nodes, func(a, b NodeAge) int { return cmp.Compare(a.Identity, b.Identity) })
-	if t.heard != nil {
-		close(t.heard)
-		t.heard = nil
-	}
+	t.heard.fire()
 	return answer
 }

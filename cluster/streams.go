@@ -19,17 +19,6 @@ const helloingMax = 64
 
 var errMuted = errors.New("this member can't work and speaks to nobody")
 
-// door says who we are, and judges who knocks.
-type door interface {
-	// hello returns a hello with what we say of ourselves.
-	hello() hello
-	// judge checks that the boot in a hello of our cluster is that of a member,
-	// or may become that of one.
-	judge(ctx context.Context, h hello) verdict
-	// turnedAway is called when a member says that we were removed.
-	turnedAway(by string)
-}
-
 // streams is raft's way to others: each connection begins with a hello of both
 // ends, which shows that they belong to one cluster. It implements
 // raft.StreamLayer. Addresses are identity@host:port.
@@ -37,7 +26,7 @@ type streams struct {
 	network  Network
 	listener net.Listener
 	address  streamAddr
-	door     door
+	door     *doorman
 	logger   *slog.Logger
 	metrics  *metrics
 	limit    logLimit
@@ -92,7 +81,7 @@ func (s *stream) Close() error {
 	return s.err
 }
 
-func newStreams(c Config, l net.Listener, a streamAddr, d door, m *metrics) *streams {
+func newStreams(c Config, l net.Listener, a streamAddr, d *doorman, m *metrics) *streams {
 	s := &streams{
 		network: c.Network, listener: l, address: a, door: d, logger: c.Logger, metrics: m,
 		accepted: make(chan net.Conn), open: make(map[*stream]struct{}),

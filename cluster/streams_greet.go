@@ -135,7 +135,7 @@ func (s *streams) greet(ctx context.Context, c *stream, to string) error {
 		return fmt.Errorf("%w: node %q, boot %d: %s", errImpostor, theirs.from, theirs.boot, v)
 	}
 	if theirs.verdict == verdictRemoved {
-		s.door.turnedAway(to)
+		s.door.turnedAway()
 		return fmt.Errorf("refused by node %q: %s", to, theirs.verdict)
 	}
 	s.known(c, to)

@@ -49,7 +49,8 @@ func loopbackGroup(t *testing.T, change ...func(*Config)) (*town, []*townNode) {
 	return w, nodes
 }
 
-// counter counts the records of a logger by message.
+// counter counts the records of a logger by message, but for what only debugging
+// shows.
 type counter struct {
 	slog.Handler
 	mu    sync.Mutex
@@ -60,9 +61,9 @@ func newCounter() *counter {
 	return &counter{Handler: slog.DiscardHandler, count: map[string]int{}}
 }
 
-func (c *counter) Enabled(context.Context, slog.Level) bool { return true }
-func (c *counter) WithAttrs([]slog.Attr) slog.Handler       { return c }
-func (c *counter) WithGroup(string) slog.Handler            { return c }
+func (c *counter) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+func (c *counter) WithAttrs([]slog.Attr) slog.Handler           { return c }
+func (c *counter) WithGroup(string) slog.Handler                { return c }
 func (c *counter) Handle(_ context.Context, r slog.Record) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,6 +75,18 @@ func (c *counter) of(msg string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.count[msg]
+}
+
+// prefixed counts all messages that begin so.
+func (c *counter) prefixed(p string) (sum int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for msg, n := range c.count {
+		if strings.HasPrefix(msg, p) {
+			sum += n
+		}
+	}
+	return sum
 }
 
 // plainStream is raft's transport without hellos: what an intruder has, and what
@@ -334,7 +347,7 @@ func TestDoormanWithoutBucket(t *testing.T) {
 // Garbage at the address for gossip is logged at most once a second, and does
 // nothing.
 func TestGossipPort(t *testing.T) {
-	log := newCounter()
+	log, begin := newCounter(), time.Now()
 	w, nodes := loopbackGroup(t, func(c *Config) { c.Logger = slog.New(log) })
 	leader := w.leader(nodes...)
 	at := nodes[0].m().gossip.net.advertise
@@ -362,6 +375,25 @@ func TestGossipPort(t *testing.T) {
 	w.startAll(n4)
 	require.Equal(t, []string{"goes-on"}, logNames(n4.m()))
 	proposeAt(t, w.leader(nodes...), "still")
+	said := log.prefixed("gossip: ")
+	require.Positive(t, said)
+	require.LessOrEqual(t, said, 3*(2+int(time.Since(begin)/time.Second)), "by three nodes")
+}
+
+// Lines of memberlist's come at a level below their own; of those that others
+// can cause one a second passes, whichever way memberlist spells their level.
+func TestGossipLines(t *testing.T) {
+	for word, most := range map[string]int{"[ERR]": 1, "[ERROR]": 1, "[WARN]": 1, "[INFO]": 0, "[DEBUG]": 0} {
+		bubble.Test(t, func(t *testing.T) {
+			log := newCounter()
+			l := newRaftLogger(slog.New(log)).gossipLogger()
+			for range 3 {
+				l.Printf("%s memberlist: it is %d", word, 1)
+			}
+			require.Equal(t, most, log.of("gossip: it is 1"), word)
+			require.Equal(t, most, log.prefixed("gossip: "), word)
+		})
+	}
 }
 
 // A cluster on real files and sockets, all of which is started again.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/pprof"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,14 +59,23 @@ func (w *town) close() {
 		wg.Go(n.close)
 	}
 	wg.Wait()
-	if !w.real {
-		time.Sleep(memberlistEnds)
+	if w.real {
+		w.eventually(func() bool { return !probing() })
+		return
 	}
+	time.Sleep(memberlistEnds)
 }
 
 // memberlistEnds is far more than a probe of memberlist's takes, which does not
 // end with the list.
 const memberlistEnds = 30 * time.Second
+
+// probing tells whether there is such a probe.
+func probing() bool {
+	var b strings.Builder
+	_ = pprof.Lookup("goroutine").WriteTo(&b, 1)
+	return strings.Contains(b.String(), "memberlist.(*Memberlist).probe")
+}
 
 // logger logs what is a warning, or everything if WPD_TEST_LOG is set.
 func (w *town) logger(name string) *slog.Logger {
@@ -192,7 +203,7 @@ func (w *town) leader(nodes ...*townNode) *townNode {
 	return leader
 }
 
-// eventually waits for up to five fake minutes.
+// eventually waits for up to five minutes, of a bubble's unless the town is real.
 func (w *town) eventually(f func() bool) {
 	w.t.Helper()
 	for deadline := time.Now().Add(5 * time.Minute); !f(); time.Sleep(50 * time.Millisecond) {

@@ -6,7 +6,7 @@ import "sync"
 type watermark struct {
 	mu     sync.Mutex
 	index  uint64
-	raised chan struct{} // closed at the next rise; nil while nobody waits
+	raised signal
 }
 
 func (w *watermark) raise(index uint64) {
@@ -16,18 +16,12 @@ func (w *watermark) raise(index uint64) {
 		return
 	}
 	w.index = index
-	if w.raised != nil {
-		close(w.raised)
-		w.raised = nil
-	}
+	w.raised.fire()
 }
 
 // look returns the index, and what is closed at the next rise.
 func (w *watermark) look() (index uint64, raised <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.raised == nil {
-		w.raised = make(chan struct{})
-	}
-	return w.index, w.raised
+	return w.index, w.raised.wait()
 }

@@ -168,7 +168,7 @@ func hopeless(err error) bool {
 func (s *Service) open(ctx context.Context, b *berth) error {
 	s.granting.Add(1) // until the chain is known here: see orphans
 	defer s.granting.Add(-1)
-	epoch, err := s.grant(ctx, b.log)
+	epoch, err := s.cfg.Meta.Grant(ctx, s.cfg.Window, b.log)
 	if err != nil {
 		return fmt.Errorf("get a chain epoch: %w", err)
 	}
@@ -195,13 +195,6 @@ func (s *Service) open(ctx context.Context, b *berth) error {
 	close(b.ready)
 	s.wg.Go(func() { s.keep(c) })
 	return nil
-}
-
-func (s *Service) grant(ctx context.Context, id fragment.LogID) (fragment.Epoch, error) {
-	if id == 0 {
-		return s.cfg.Meta.Grant(ctx, s.cfg.Window)
-	}
-	return s.cfg.Meta.GrantDedicated(ctx, s.cfg.Window, id)
 }
 
 func (s *Service) segmentOptions(c *chain) segment.Options {

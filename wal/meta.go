@@ -29,10 +29,9 @@ type Meta interface {
 	// Confirm returns once View shows all that was committed before the call.
 	// Those who ask at a time share the work.
 	Confirm(ctx context.Context) error
-	// Grant asks for a chain epoch for this boot of this node.
-	Grant(ctx context.Context, window uint32) (fragment.Epoch, error)
-	// GrantDedicated is Grant for a chain to which one log alone is attached.
-	GrantDedicated(ctx context.Context, window uint32, log fragment.LogID) (fragment.Epoch, error)
+	// Grant asks for a chain epoch for this boot of this node; of a chain to which
+	// log alone may be attached, 0: any log.
+	Grant(ctx context.Context, window uint32, log fragment.LogID) (fragment.Epoch, error)
 	// LeaseHeld says whether this node may start fragments of a chain that was
 	// granted to it.
 	LeaseHeld(e fragment.Epoch) bool

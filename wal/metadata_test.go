@@ -322,11 +322,7 @@ func (v *view) Confirm(ctx context.Context) error {
 	return v.await(ctx, index)
 }
 
-func (v *view) Grant(ctx context.Context, window uint32) (fragment.Epoch, error) {
-	return v.GrantDedicated(ctx, window, 0)
-}
-
-func (v *view) GrantDedicated(ctx context.Context, window uint32, log fragment.LogID) (fragment.Epoch, error) {
+func (v *view) Grant(ctx context.Context, window uint32, log fragment.LogID) (fragment.Epoch, error) {
 	r, err := v.Propose(ctx, fsm.NewGrantChain(v.identity, v.boot, window, fsm.KindObjects, log))
 	return r.Epoch, err
 }
