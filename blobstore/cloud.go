@@ -10,9 +10,6 @@ import (
 	"iter"
 
 	"cloud.google.com/go/storage"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
 )
@@ -21,44 +18,30 @@ import (
 // nothing is to guess it from the bytes.
 const contentType = "application/octet-stream"
 
-// cloud is a store behind gocloud.
-type cloud struct {
-	bucket *blob.Bucket
-	s3     *s3Put // nil: through gocloud
-}
+// cloud is a store behind gocloud: memory, files by way of our driver, and GCS
+// over gRPC.
+type cloud struct{ bucket *blob.Bucket }
 
-// Create goes through Upload: azureblob's NewWriter panics on a failed write,
-// WriteAll hashes twice.
+// Create goes through Upload: WriteAll hashes twice.
 func (c *cloud) Create(ctx context.Context, key string, parts [][]byte) error {
-	var err error
-	if c.s3 != nil {
-		err = c.s3.create(ctx, key, parts)
-	} else {
-		err = c.bucket.Upload(ctx, key, newPartsReader(parts), &blob.WriterOptions{
-			ContentType: contentType,
-			IfNotExist:  true,
-			BufferSize:  bufferSize(size(parts)),
-		})
-	}
+	err := c.bucket.Upload(ctx, key, newPartsReader(parts), &blob.WriterOptions{
+		ContentType: contentType,
+		IfNotExist:  true,
+		BufferSize:  bufferSize(size(parts)),
+	})
 	switch gcerrors.Code(err) {
 	case gcerrors.FailedPrecondition, gcerrors.AlreadyExists:
 		return fmt.Errorf("%w: %w", fs.ErrExist, err)
 	}
-	return c.missing(err)
+	return c.meaning(err)
 }
 
-const (
-	// bufferStep is what GCS rounds its chunk size up to.
-	bufferStep = 256 << 10
-	// bufferMin is the smallest part size that S3's upload takes.
-	bufferMin = 5 << 20
-)
+// bufferStep is what GCS rounds its chunk size up to.
+const bufferStep = 256 << 10
 
-// bufferSize makes the whole object one request: more than its bytes (Azure
-// splits at equality), but no more than needed (GCS allocates it).
-func bufferSize(n int64) int {
-	return int(max(n/bufferStep+1, bufferMin/bufferStep) * bufferStep)
-}
+// bufferSize makes the whole object one request: more than its bytes, but no
+// more than needed, because GCS allocates it.
+func bufferSize(n int64) int { return int((n/bufferStep + 1) * bufferStep) }
 
 func (c *cloud) ReadRange(ctx context.Context, key string, offset, length int64) ([]byte, int64, error) {
 	if ctx.Err() != nil { // memblob does not look
@@ -89,7 +72,7 @@ func (c *cloud) ReadRange(ctx context.Context, key string, offset, length int64)
 func (c *cloud) pastEnd(ctx context.Context, key string, offset int64, err error) ([]byte, int64, error) {
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound:
-		return nil, 0, c.missing(err)
+		return nil, 0, c.meaning(err)
 	case gcerrors.Canceled, gcerrors.DeadlineExceeded, gcerrors.PermissionDenied:
 		return nil, 0, err
 	}
@@ -100,18 +83,13 @@ func (c *cloud) pastEnd(ctx context.Context, key string, offset int64, err error
 	return []byte{}, attrs.Size, nil
 }
 
-// List asks S3 and GCS to start after the key; from Azure it reads and drops what
-// comes before.
+// List asks GCS to start after the key; from others it reads and drops what comes
+// before.
 func (c *cloud) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		it := c.bucket.List(&blob.ListOptions{Prefix: prefix, BeforeList: func(as func(any) bool) error {
-			var in3 *s3.ListObjectsV2Input
 			var q *storage.Query
-			switch {
-			case after == "":
-			case as(&in3):
-				in3.StartAfter = &after
-			case as(&q):
+			if after != "" && as(&q) {
 				q.StartOffset = after
 			}
 			return nil
@@ -126,7 +104,7 @@ func (c *cloud) List(ctx context.Context, prefix, after string) iter.Seq2[string
 				return
 			}
 			if err != nil {
-				yield("", c.missing(err))
+				yield("", c.meaning(err))
 				return
 			}
 			if obj.Key > after && !yield(obj.Key, nil) {
@@ -140,7 +118,7 @@ func (c *cloud) Delete(ctx context.Context, key string) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return c.missing(c.bucket.Delete(ctx, key))
+	return c.meaning(c.bucket.Delete(ctx, key))
 }
 
 // Close may be called again, unlike gocloud's.
@@ -151,26 +129,27 @@ func (c *cloud) Close() error {
 	return nil
 }
 
-// missing adds fs.ErrNotExist where an object is missing. A missing bucket is
-// something else: nothing may be concluded about the object.
-func (c *cloud) missing(err error) error {
-	if gcerrors.Code(err) != gcerrors.NotFound {
-		return err
+// meaning adds what gocloud's codes mean to us, above all that an object is
+// missing. A missing bucket is something else: nothing may be concluded about the
+// object.
+func (c *cloud) meaning(err error) error {
+	if errors.Is(err, storage.ErrBucketNotExist) {
+		return fmt.Errorf("%w: %w", errNoBucket, err)
 	}
-	var s3err smithy.APIError
-	var azerr *azcore.ResponseError
-	switch {
-	case c.bucket.ErrorAs(err, &s3err) && s3err.ErrorCode() == "NoSuchBucket",
-		c.bucket.ErrorAs(err, &azerr) && azerr.ErrorCode == "ContainerNotFound",
-		errors.Is(err, storage.ErrBucketNotExist):
-		return fmt.Errorf("the bucket does not exist: %w", err)
+	switch code := gcerrors.Code(err); {
+	case code == gcerrors.NotFound:
+		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	case code == gcerrors.PermissionDenied:
+		return fmt.Errorf("%w: %w", fs.ErrPermission, err)
+	case code == gcerrors.ResourceExhausted && !diskFull(err): // our driver's code for that
+		return &ThrottledError{Err: err}
 	}
-	return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	return err
 }
 
-// newPartsReader reads the concatenation of parts, and can go back, which lets
-// SDKs retry without a copy of their own.
-func newPartsReader(parts [][]byte) io.Reader {
+// newPartsReader reads the concatenation of parts, and can go back, so that no
+// SDK needs a copy of its own.
+func newPartsReader(parts [][]byte) io.ReadSeeker {
 	if len(parts) == 1 {
 		return bytes.NewReader(parts[0])
 	}

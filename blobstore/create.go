@@ -1,20 +1,13 @@
 package blobstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/bits"
 
 	"github.com/wpd-io/wpd/blobstore/filebucket"
 )
-
-// endBytes is how much of each end of an object is compared to tell ours from
-// another's; what is written there must differ between writers (design: epoch,
-// number, nonce, checksums).
-const endBytes = 64
 
 // Create stores the concatenation of parts under key, if nothing is there.
 //
@@ -25,8 +18,9 @@ const endBytes = 64
 //   - [KeyError] ([ErrKey]), [ErrTooLarge]: nothing was done.
 //   - [UnknownError] ([ErrUnknown]): ctx ended first. The object may be there,
 //     may not, or may still come.
-//   - any other error wraps the context's cause: ctx had ended before the first
-//     attempt, and nothing was done.
+//   - any other error wraps the context's cause: ctx ended before the first
+//     attempt, which may have waited for the store to take one more request,
+//     and nothing was done.
 //
 // Every other failure is retried with the same bytes until ctx ends, also such
 // as denied access or a full disk, because somebody may mend them; the logger
@@ -44,72 +38,68 @@ func (b *Bucket) Create(ctx context.Context, key string, parts ...[]byte) error 
 		return fmt.Errorf("create %s: nothing was sent: %w", key, context.Cause(ctx))
 	}
 	a := attempts{b: b, op: opCreate}
+	defer b.recovered(&a)
+	return b.create(ctx, &a, key, parts)
+}
+
+// create makes attempts until one settles the matter.
+func (b *Bucket) create(ctx context.Context, a *attempts, key string, parts [][]byte) error {
+	var last error
 	for {
-		err := a.try(ctx, func(ctx context.Context) error { return b.raw.Create(ctx, key, parts) })
-		if err == nil {
-			b.created(&a, key, parts)
+		err := a.try(ctx, func(ctx context.Context) error { return b.createOnce(ctx, key, parts) })
+		switch {
+		case err == nil:
+			b.created(a, key, parts)
 			return nil
-		}
-		if errors.Is(err, ErrKey) {
-			b.recovered(&a)
+		case errors.Is(err, ErrKey):
 			return err
+		case notSent(err) && a.made == 0:
+			return fmt.Errorf("create %s: %w", key, err)
+		case notSent(err):
+			return &UnknownError{Key: key, Attempts: a.made, Last: last, Cause: context.Cause(ctx)}
+		case throttled(err):
+			// Reading back would be one more request; the next create tells.
+		default:
+			settled, rerr := b.settle(ctx, a, key, parts)
+			if settled {
+				return rerr
+			}
+			if rerr != nil {
+				err = fmt.Errorf("%w; reading back: %w", err, rerr)
+			}
 		}
-		switch there, exists, rerr := b.readBack(ctx, key, parts); {
-		case rerr != nil:
-			err = fmt.Errorf("%w; reading back: %w", err, rerr)
-		case there == thereOurs:
-			b.metrics.conflicts.WithLabelValues("own").Inc()
-			b.created(&a, key, parts)
-			return nil
-		case there == thereOther:
-			b.metrics.conflicts.WithLabelValues("other").Inc()
-			b.recovered(&a)
-			return exists
-		}
-		b.failed(ctx, &a, key, err)
-		if cause := a.wait(ctx); cause != nil {
-			b.recovered(&a)
+		b.failed(ctx, a, key, err)
+		last = err
+		if cause := a.wait(ctx, err); cause != nil {
 			return &UnknownError{Key: key, Attempts: a.made, Last: err, Cause: cause}
 		}
 	}
 }
 
-// there says what a create's key holds.
-type there int
+// createOnce is one attempt.
+func (b *Bucket) createOnce(ctx context.Context, key string, parts [][]byte) error {
+	if b.hedges != nil {
+		return b.createHedged(ctx, key, parts)
+	}
+	return b.raw.Create(ctx, key, parts)
+}
 
-const (
-	thereNothing there = iota
-	thereOurs
-	thereOther
-)
-
-// readBack compares what is under key with parts: length and both ends.
-func (b *Bucket) readBack(ctx context.Context, key string, parts [][]byte) (there, *ExistsError, error) {
-	n := size(parts)
-	got, has, err := b.readOnce(ctx, key, 0, endBytes)
-	if errors.Is(err, fs.ErrNotExist) {
-		return thereNothing, nil, nil
+// settle reads back what is there after a create that failed. It is settled if
+// that is our own, or somebody else's, which is an error. Otherwise the error is
+// that of reading.
+func (b *Bucket) settle(ctx context.Context, a *attempts, key string, parts [][]byte) (settled bool, err error) {
+	switch there, exists, err := b.readBack(ctx, key, parts); {
+	case err != nil:
+		return false, err
+	case there == thereOurs:
+		b.metrics.conflicts.WithLabelValues("own").Inc()
+		b.created(a, key, parts)
+		return true, nil
+	case there == thereOther:
+		b.metrics.conflicts.WithLabelValues("other").Inc()
+		return true, exists
 	}
-	if err != nil {
-		return 0, nil, err
-	}
-	other := &ExistsError{Key: key, Size: has, Head: got}
-	if has != n || !bytes.Equal(got, head(parts)) {
-		return thereOther, other, nil
-	}
-	if n > endBytes {
-		got, has, err = b.readOnce(ctx, key, n-endBytes, endBytes)
-		if errors.Is(err, fs.ErrNotExist) {
-			return thereNothing, nil, nil // deleted between the two reads
-		}
-		if err != nil {
-			return 0, nil, err
-		}
-		if has != n || !bytes.Equal(got, tail(parts)) {
-			return thereOther, other, nil
-		}
-	}
-	return thereOurs, nil, nil
+	return false, nil
 }
 
 // failed counts and logs a failure that will be retried. The log doubles its
@@ -124,13 +114,12 @@ func (b *Bucket) failed(ctx context.Context, a *attempts, key string, err error)
 	}
 }
 
-// created ends a call that has succeeded.
+// created counts a call that has succeeded.
 func (b *Bucket) created(a *attempts, key string, parts [][]byte) {
 	b.metrics.bytes.WithLabelValues(string(opCreate)).Add(float64(size(parts)))
 	if a.made > 1 {
 		b.opts.Logger.Info("create succeeded after failures", "key", key, "attempts", a.made)
 	}
-	b.recovered(a)
 }
 
 // recovered takes a call that ends out of the number of failing ones.
@@ -139,35 +128,4 @@ func (b *Bucket) recovered(a *attempts) {
 		b.metrics.failing.Dec()
 		a.failing = false
 	}
-}
-
-// size is the length of the concatenation of parts, in bytes.
-func size(parts [][]byte) int64 {
-	var n int64
-	for _, p := range parts {
-		n += int64(len(p))
-	}
-	return n
-}
-
-// head returns the first bytes of the concatenation, at most endBytes.
-func head(parts [][]byte) []byte {
-	out := make([]byte, 0, endBytes)
-	for _, p := range parts {
-		out = append(out, p[:min(len(p), endBytes-len(out))]...)
-	}
-	return out
-}
-
-// tail returns the last bytes of the concatenation, at most endBytes.
-func tail(parts [][]byte) []byte {
-	out := make([]byte, endBytes)
-	at := endBytes
-	for i := len(parts) - 1; i >= 0 && at > 0; i-- {
-		p := parts[i]
-		n := min(len(p), at)
-		at -= n
-		copy(out[at:], p[len(p)-n:])
-	}
-	return out[at:]
 }

@@ -2,8 +2,9 @@
 //
 // A [Bucket] offers what the rooms above need and nothing more: put-if-absent,
 // ranged read, ordered list, delete. It speaks to file, s3, gs, azblob and mem
-// through [Open], which opens a gocloud bucket of each, and to anything else
-// through a [Raw].
+// through [Open], and to anything else through a [Raw]. The URLs are gocloud's;
+// the clients behind them are the providers' own, opened so that nothing below
+// repeats a request, copies an object, or outlives Close.
 //
 // # What callers may rely on
 //
@@ -18,6 +19,8 @@
 //   - Reads and listings are retried a bounded number of times. An object that
 //     does not exist is fs.ErrNotExist at once; a short read is never returned
 //     as a whole one.
+//   - A store that throttles, or does not answer in time, gets fewer requests at
+//     once, and more again when it answers. Calls wait for their turn in line.
 //   - All methods may be called at the same time. No method starts a goroutine
 //     that outlives it.
 //

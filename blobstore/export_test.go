@@ -2,6 +2,8 @@ package blobstore
 
 import (
 	"crypto/rand"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/wpd-io/wpd/blobstore/filebucket"
@@ -21,6 +23,11 @@ func OpenRawForTest(t *testing.T, url string) Raw {
 		}
 	})
 	return raw
+}
+
+// TrustForTest makes a bucket of S3 trust a test's server.
+func TrustForTest(b *Bucket, server *httptest.Server) {
+	b.raw.(*s3Store).transport.http.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
 }
 
 // OpenDriverForTest opens a directory as if nothing but gocloud knew what it is.

@@ -29,6 +29,10 @@ type metrics struct {
 	conflicts *prometheus.CounterVec   // by whose
 	bytes     *prometheus.CounterVec   // by op
 	failing   prometheus.Gauge
+	hedges    *prometheus.CounterVec // by won
+	limit     *prometheus.GaugeVec   // by kind
+	waits     *prometheus.CounterVec // by kind
+	waited    *prometheus.CounterVec // by kind
 }
 
 // newMetrics registers the metrics, or takes those that another bucket has
@@ -60,6 +64,29 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "wpd_blobstore_creates_failing",
 			Help: "Creates whose last attempt failed and that are being tried again. Above zero for long means that nothing is acknowledged: look at the log for the reason.",
 		})),
+		hedges: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wpd_blobstore_hedges_total",
+			Help: "Creates sent a second time because the first was slow, by which of them was stored. Many of second mean that hedging helps; many of neither, that the store has other troubles.",
+		}, []string{"won"})),
+		limit: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "wpd_blobstore_in_flight_limit_requests",
+			Help: "Requests in flight that the store is thought to take, by kind (writes, reads); 0: it has not throttled, there is no limit. A low one means that the store throttles or is slow.",
+		}, []string{"kind"})),
+		waits: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wpd_blobstore_limit_waits_total",
+			Help: "Requests that waited for the limit of those in flight, by kind. A rise means that the store takes less than is asked of it.",
+		}, []string{"kind"})),
+		waited: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wpd_blobstore_limit_wait_seconds_total",
+			Help: "Time that requests waited for the limit of those in flight, by kind.",
+		}, []string{"kind"})),
+	}
+}
+
+// limiter makes one whose state is seen here.
+func (m *metrics) limiter(kind string) *limiter {
+	return &limiter{
+		gauge: m.limit.WithLabelValues(kind), waits: m.waits.WithLabelValues(kind), seconds: m.waited.WithLabelValues(kind),
 	}
 }
 
@@ -99,14 +126,20 @@ func result(err error) string {
 		return "bad_key"
 	case errors.Is(err, ErrShort):
 		return "short"
+	case throttled(err):
+		return "throttled"
 	case errors.Is(err, context.DeadlineExceeded) || code == gcerrors.DeadlineExceeded:
 		return "timeout"
 	case errors.Is(err, context.Canceled) || code == gcerrors.Canceled:
 		return "canceled"
 	case errors.Is(err, fs.ErrPermission) || code == gcerrors.PermissionDenied || errors.Is(err, syscall.EROFS):
 		return "denied"
-	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || code == gcerrors.ResourceExhausted:
+	case diskFull(err):
 		return "full"
 	}
 	return "error"
+}
+
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"path/filepath"
 	"strings"
 
-	"gocloud.dev/blob"
-	_ "gocloud.dev/blob/azureblob" // opens azblob://
-	_ "gocloud.dev/blob/gcsblob"   // opens gs://
 	"gocloud.dev/blob/memblob"
-	_ "gocloud.dev/blob/s3blob" // opens s3://
 
 	"github.com/wpd-io/wpd/blobstore/filebucket"
 )
@@ -29,9 +26,11 @@ var ErrURL = errors.New("bad bucket URL")
 //	mem://                        in memory, a new one each time, for tests
 //
 // With ?prefix=a/b/ all keys live under that prefix, which must end in "/". The
-// other parameters and the credentials are those of gocloud.dev/blob. A bucket
-// in a cloud must exist. Open talks to file systems, and to clouds only as far
-// as credentials need it: use [Bucket.Probe] to find out whether a bucket works.
+// other parameters and the credentials are those of gocloud.dev/blob; unknown
+// ones are refused. (rate_limiter_capacity has no effect: it is for retries of the
+// SDK, and there are none.) A bucket in a cloud must exist. Open talks to file
+// systems, and to clouds only as far as credentials need it: use [Bucket.Probe]
+// to find out whether a bucket works.
 func Open(ctx context.Context, rawURL string, opts Options) (*Bucket, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -46,7 +45,8 @@ func Open(ctx context.Context, rawURL string, opts Options) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w: %w", shown, ErrURL, err)
 	}
-	raw, err := openRaw(ctx, u)
+	opts = opts.withDefaults()
+	raw, err := openRaw(ctx, u, opts.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", shown, err)
 	}
@@ -77,7 +77,7 @@ func takePrefix(u *url.URL) (string, error) {
 	return prefix, filebucket.CheckKey(dir)
 }
 
-func openRaw(ctx context.Context, u *url.URL) (Raw, error) {
+func openRaw(ctx context.Context, u *url.URL, log *slog.Logger) (Raw, error) {
 	switch u.Scheme {
 	case "file":
 		return openFile(u)
@@ -93,7 +93,7 @@ func openRaw(ctx context.Context, u *url.URL) (Raw, error) {
 		if strings.Trim(u.Path, "/") != "" {
 			return nil, fmt.Errorf("%w: a path %q after the bucket's name: use ?prefix=%s/", ErrURL, u.Path, strings.Trim(u.Path, "/"))
 		}
-		return openCloud(ctx, u)
+		return openCloud(ctx, u, log)
 	case "":
 		return nil, fmt.Errorf("%w: no scheme: want file:///path, s3://, gs://, azblob:// or mem://", ErrURL)
 	}
@@ -114,28 +114,26 @@ func openFile(u *url.URL) (Raw, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRaw(bucket, u), nil
-}
-
-func openCloud(ctx context.Context, u *url.URL) (Raw, error) {
-	bucket, err := blob.DefaultURLMux().OpenBucketURL(ctx, u)
-	if err != nil {
-		return nil, err
-	}
-	return newRaw(bucket, u), nil
-}
-
-// newRaw goes through gocloud, but for what its drivers do better themselves.
-func newRaw(bucket *blob.Bucket, u *url.URL) Raw {
+	// Without gocloud in the way, which copies every object once more.
 	c := &cloud{bucket: bucket}
 	var f *filebucket.Bucket
-	switch {
-	case bucket.As(&f):
-		return &files{Bucket: f, opened: c}
-	case u.Scheme == "s3":
-		c.s3 = newS3Put(bucket, u)
+	if bucket.As(&f) {
+		return &files{Bucket: f, opened: c}, nil
 	}
-	return c
+	return c, nil
+}
+
+// openCloud opens a store with a client of our own: gocloud's openers leave the
+// SDKs their own retries, which know nothing of our deadlines, and a create that
+// they send twice comes back as somebody else's.
+func openCloud(ctx context.Context, u *url.URL, log *slog.Logger) (Raw, error) {
+	switch u.Scheme {
+	case "s3":
+		return openS3(ctx, u, log)
+	case "azblob":
+		return openAzure(u)
+	}
+	return openGCS(ctx, u)
 }
 
 // files is a file bucket that was opened through gocloud, without gocloud in the
@@ -157,7 +155,9 @@ func show(u *url.URL) string {
 	for name, values := range q {
 		switch name {
 		case "prefix", "region", "endpoint", "use_path_style", "s3ForcePathStyle",
-			"disable_https", "protocol", "domain", "localemu", "cdn", "anonymous", "grpc", "zonal":
+			"disable_https", "protocol", "domain", "localemu", "cdn", "anonymous", "grpc", "zonal",
+			"accelerate", "dualstack", "fips", "profile", "ssetype", "storage_account", "universe_domain",
+			"request_checksum_calculation", "response_checksum_validation":
 			for i, s := range values {
 				if e, err := url.Parse(s); err == nil && e.User != nil {
 					e.User = nil

@@ -1,9 +1,6 @@
 package blobstore_test
 
 import (
-	"context"
-	"errors"
-	"iter"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wpd-io/wpd/blobstore"
-	"github.com/wpd-io/wpd/blobstore/blobtest"
 )
 
 func TestOpenErrors(t *testing.T) {
@@ -108,65 +104,4 @@ func TestFileCopiesNothing(t *testing.T) {
 	require.NoError(t, raw.Create(t.Context(), "k", [][]byte{head, body}))
 	runtime.ReadMemStats(&after)
 	require.Greater(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20), "the measure sees a copy where there is one")
-}
-
-// broken is a store with one promise broken.
-type broken struct {
-	*blobtest.Mem
-	how string
-}
-
-func (b broken) Create(ctx context.Context, key string, parts [][]byte) error {
-	if b.how == "lost" {
-		return nil
-	}
-	err := b.Mem.Create(ctx, key, parts)
-	if err == nil {
-		return nil
-	}
-	body := slices.Concat(parts...)
-	switch b.how {
-	case "overwrites":
-		b.Put(key, body)
-		return nil
-	case "overwrites and says so":
-		b.Put(key, body)
-	case "ignores":
-		return nil
-	}
-	return err
-}
-
-func (b broken) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
-	if b.how == "unlisted" {
-		return func(func(string, error) bool) {}
-	}
-	return b.Mem.List(ctx, prefix, after)
-}
-
-func (b broken) Delete(ctx context.Context, key string) error {
-	if b.how == "undead" {
-		return nil
-	}
-	return b.Mem.Delete(ctx, key)
-}
-
-func TestProbe(t *testing.T) {
-	for how, promise := range map[string]string{
-		"": "", "lost": "as soon as it was created", "overwrites": "fails if the object exists", "ignores": "fails if the object exists",
-		"overwrites and says so": "leaves the object as it was", "unlisted": "is listed", "undead": "is gone",
-	} {
-		mem := blobtest.NewMem()
-		err := blobstore.New(broken{mem, how}, blobstore.Options{}).Probe(t.Context())
-		if how == "" {
-			if err != nil {
-				t.Errorf("Probe of a good store = %v", err)
-			}
-		} else if e, ok := errors.AsType[*blobstore.ProbeError](err); !ok || !strings.Contains(e.Promise, promise) {
-			t.Errorf("Probe of a store that %s = %v, want %q", how, err, promise)
-		}
-		if left := mem.Keys(""); len(left) > 0 && how != "undead" {
-			t.Errorf("Probe of a store that %s left %q", how, left)
-		}
-	}
 }

@@ -50,7 +50,7 @@ func TestEnds(t *testing.T) {
 
 func TestBufferSize(t *testing.T) {
 	for _, n := range []int64{0, 1, 5 << 20, 8 << 20, 8<<20 - 1, ObjectBytesMax} {
-		if got := int64(bufferSize(n)); got <= n || got%bufferStep != 0 || got < bufferMin {
+		if got := int64(bufferSize(n)); got <= n || got%bufferStep != 0 {
 			t.Errorf("bufferSize(%d) = %d", n, got)
 		}
 	}

@@ -15,7 +15,8 @@ const ObjectBytesMax = filebucket.ObjectBytesMax
 // Raw is a store without retries: each call is one attempt. It is the seam at
 // which tests put faults. All methods may be called at the same time, and return
 // soon after ctx has ended, except that system calls of a local file system
-// cannot be interrupted.
+// cannot be interrupted. An error that wraps a [ThrottledError] makes the bucket
+// send fewer requests at once.
 type Raw interface {
 	// Create stores the concatenation of parts under key if nothing is there,
 	// atomically and durably. fs.ErrExist means that something is there,

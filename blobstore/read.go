@@ -83,7 +83,7 @@ func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[strin
 				yield("", fmt.Errorf("list %s: %d attempts after key %q: %w", prefix, a.made, last, err))
 				return
 			}
-			if cause := a.wait(ctx); cause != nil {
+			if cause := a.wait(ctx, err); cause != nil {
 				yield("", fmt.Errorf("list %s: %w; last error: %w", prefix, cause, err))
 				return
 			}

@@ -8,8 +8,13 @@ import (
 	"time"
 )
 
-// timeoutsMax is how many times RequestTimeout an attempt may get.
-const timeoutsMax = 4
+const (
+	// timeoutsMax is how many times RequestTimeout an attempt may get.
+	timeoutsMax = 4
+	// retryAfterMax is the longest that a store may ask us to stay away:
+	// proxies have been seen to ask for minutes, and appends wait meanwhile.
+	retryAfterMax = 10 * time.Second
+)
 
 // attempts paces the attempts of one call. Not for concurrent use.
 type attempts struct {
@@ -20,8 +25,13 @@ type attempts struct {
 	failing  bool // counted in the metric of failing creates
 }
 
-// try makes one attempt under its own deadline, and counts it.
+// try makes one attempt under its own deadline, as soon as the store takes one
+// more, and counts it. A [notSentError] is none.
 func (a *attempts) try(ctx context.Context, do func(ctx context.Context) error) error {
+	s, err := a.b.limiter(a.op).acquire(ctx)
+	if err != nil {
+		return err
+	}
 	a.made++
 	if a.made > 1 {
 		a.b.metrics.retries.WithLabelValues(string(a.op)).Inc()
@@ -30,12 +40,26 @@ func (a *attempts) try(ctx context.Context, do func(ctx context.Context) error) 
 	tctx, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
 	defer cancel()
 	start := time.Now()
-	err := do(tctx)
+	err = do(tctx)
 	a.b.metrics.done(a.op, err, time.Since(start))
-	if tctx.Err() != nil && ctx.Err() == nil && err != nil {
+	late := tctx.Err() != nil && ctx.Err() == nil && err != nil
+	if late {
 		a.timeouts = min(a.timeouts+1, timeoutsMax-1)
 	}
+	s.release(judge(err, late))
 	return err
+}
+
+// judge says what the end of a request means for those in flight. late: its
+// deadline had passed.
+func judge(err error, late bool) verdict {
+	switch {
+	case late, throttled(err):
+		return verdictFewer
+	case err == nil, final(err):
+		return verdictMore
+	}
+	return verdictNone
 }
 
 // timeoutError is the cause of the end of one attempt.
@@ -48,9 +72,10 @@ func (e *timeoutError) Is(target error) bool { return target == context.Deadline
 // Timeout says what net.Error would.
 func (e *timeoutError) Timeout() bool { return true }
 
-// wait sleeps before the next attempt. It returns the context's cause if that
+// wait sleeps before the next attempt, at least as long as the store asked for
+// in the last one's error, within reason. It returns the context's cause if that
 // ends first.
-func (a *attempts) wait(ctx context.Context) error {
+func (a *attempts) wait(ctx context.Context, last error) error {
 	limit := a.b.opts.BackoffMin
 	for range a.made - 1 {
 		if limit *= 2; limit >= a.b.opts.BackoffMax {
@@ -59,7 +84,11 @@ func (a *attempts) wait(ctx context.Context) error {
 		}
 	}
 	half := limit / 2
-	t := time.NewTimer(half + time.Duration(a.b.opts.Jitter()*float64(limit-half)))
+	pause := half + time.Duration(a.b.opts.Jitter()*float64(limit-half))
+	if e, ok := errors.AsType[*ThrottledError](last); ok {
+		pause += min(e.After, retryAfterMax)
+	}
+	t := time.NewTimer(pause)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -81,12 +110,14 @@ func (b *Bucket) bounded(ctx context.Context, op op, key string, do func(ctx con
 		switch {
 		case err == nil:
 			return nil
+		case notSent(err):
+			return fmt.Errorf("%s %s: %w", op, key, err)
 		case final(err):
 			return fmt.Errorf("%s %s: %w", op, key, err)
 		case a.made >= b.opts.MaxAttempts:
 			return fmt.Errorf("%s %s: %d attempts: %w", op, key, a.made, err)
 		}
-		if cerr := a.wait(ctx); cerr != nil {
+		if cerr := a.wait(ctx, err); cerr != nil {
 			return fmt.Errorf("%s %s: %w; last error: %w", op, key, cerr, err)
 		}
 	}

@@ -50,6 +50,9 @@ type Config struct {
 	// RequestTimeout bounds one request to the object store; default that of
 	// package blobstore.
 	RequestTimeout time.Duration
+	// HedgePercent is how many of a hundred fragments may be sent to the object
+	// store a second time when it is slow to answer; default 0.
+	HedgePercent int
 	// CloseTimeout bounds Close: what is not durable by then has an unknown
 	// outcome; default 30 s.
 	CloseTimeout time.Duration
@@ -118,6 +121,8 @@ func (c *Config) validate() error {
 		return errors.New("no data directory: a node keeps its own state there; only mem:// needs none")
 	case c.CloseTimeout < 0 || c.RequestTimeout < 0:
 		return errors.New("a timeout is negative")
+	case c.HedgePercent < 0 || c.HedgePercent > 100:
+		return fmt.Errorf("HedgePercent is %d, want 0 to 100", c.HedgePercent)
 	}
 	if _, ok := c.Registerer.(prometheus.Gatherer); !ok && c.HTTPListen != "" {
 		return fmt.Errorf("metrics can't be served: the registerer is a %T, and no prometheus.Gatherer", c.Registerer)
@@ -130,7 +135,7 @@ func (c *Config) openStore(ctx context.Context) (*blobstore.Bucket, func() error
 		return c.Store, func() error { return nil }, nil
 	}
 	b, err := blobstore.Open(ctx, c.Bucket, blobstore.Options{
-		RequestTimeout: c.RequestTimeout, Logger: c.Logger, Registerer: c.Registerer,
+		RequestTimeout: c.RequestTimeout, HedgePercent: c.HedgePercent, Logger: c.Logger, Registerer: c.Registerer,
 	})
 	if err != nil {
 		return nil, nil, err

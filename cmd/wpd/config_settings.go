@@ -80,6 +80,7 @@ func (s *settings) nodeRoom() room {
 		{key: "bucket", value: text(&n.Bucket, "URL", "file:///abs/path, s3://NAME, gs://NAME, azblob://NAME, mem://"), show: blobstore.Redact,
 			what: "Where the entries are. `?prefix=a/b/` puts everything below a prefix; the other parameters are those of gocloud.dev/blob. Required. Better in the environment or a file than a flag if it holds secrets: other users see flags."},
 		{key: "request_timeout", value: duration(&n.RequestTimeout, 100*time.Millisecond, 10*time.Minute), what: "Time for one request to the bucket, after which it is tried again. Repeated creates get up to four times that."},
+		{key: "hedge_percent", value: count(&n.HedgePercent, 0, 100), what: "Of a hundred objects, how many may be sent to the bucket a second time because the first request takes longer than 95 % of the recent ones. It shortens the rare long waits, and costs as many more requests. 0: none."},
 		{key: "close_timeout", value: duration(&n.CloseTimeout, 100*time.Millisecond, time.Hour), what: "Time for a stop in good order after SIGTERM: answer what was taken, flush, seal. What is not done by then, the next start does."},
 		{key: "allow_bench", value: boolValue{&n.AllowBench}, what: "Let clients (`wpd bench --addr`) measure the bucket itself, under `scratch/`: that costs requests, room and time."},
 	}}
