@@ -120,6 +120,9 @@ func ReadRow(log LogID, a Attachment, e Epoch, r Row, b []byte) ([]Batch, error)
 	if last := batches[len(batches)-1]; last.To() != r.End() {
 		return nil, corrupt(int(r.Offset), "slice of log %d: ends at LSN %d, want %d", log, last.To(), r.End())
 	}
+	if !r.Fits(batches) {
+		return nil, corrupt(int(r.Offset), "slice of log %d: appended at other times than it was: it is another cluster's", log)
+	}
 	return batches, nil
 }
 

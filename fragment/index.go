@@ -40,6 +40,17 @@ type Row struct {
 // End is the LSN after the slice.
 func (r Row) End() LSN { return r.First + LSN(r.Count) }
 
+// Fits says whether batches are what the row stands for, by their LSNs and by the
+// times of the first and the last: where two clusters have given out the same
+// numbers, those tell their entries apart.
+func (r Row) Fits(batches []Batch) bool {
+	if len(batches) == 0 {
+		return false
+	}
+	first, last := batches[0], batches[len(batches)-1]
+	return first.From() == r.First && last.To() == r.End() && first.Time() == r.TimeMin && last.Time() == r.TimeMax
+}
+
 // Find returns the rows of a log under an attachment, nil if there are none.
 func (x *Index) Find(log LogID, a Attachment) []Row {
 	i, ok := slices.BinarySearchFunc(x.Logs, IndexLog{Log: log, Attachment: a}, compareIndexLog)

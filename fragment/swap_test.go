@@ -67,7 +67,7 @@ func TestForeignSlice(t *testing.T) {
 	all := object(base.Object)
 	s := base.Directory.Slices[0]
 	body := all[s.Offset : s.Offset+s.Length]
-	row := Row{N: 7, Offset: s.Offset, Length: s.Length, First: s.First, Count: uint64(s.Count)}
+	row := Row{N: 7, Offset: s.Offset, Length: s.Length, First: s.First, Count: uint64(s.Count), TimeMin: s.TimeMin, TimeMax: s.TimeMax}
 	one := int(s.Length) / 3
 	otherEpoch := head
 	otherEpoch.Epoch = 6
@@ -104,6 +104,13 @@ func TestForeignSlice(t *testing.T) {
 	_, err := ReadRow(1, 3, 5, row, body)
 	requireCorrupt(t, err, len(all), "lost row")
 	row.Lost = false
+	for name, other := range map[string]Row{
+		"first": {TimeMin: row.TimeMin - 1, TimeMax: row.TimeMax}, "last": {TimeMin: row.TimeMin, TimeMax: row.TimeMax + 1},
+	} {
+		other.N, other.Offset, other.Length, other.First, other.Count = row.N, row.Offset, row.Length, row.First, row.Count
+		_, err := ReadRow(1, 3, 5, other, body)
+		requireCorrupt(t, err, len(all), "row of another cluster, whose %s batch has another time", name)
+	}
 
 	_, err = s.Read(5, slice(twin(t, head, 3, 10, "DATA"), 0))
 	requireCorrupt(t, err, len(all), "other data of the same place")

@@ -224,13 +224,13 @@ func (r *Reader) Slice(ctx context.Context, e fragment.Epoch, k Stay, row fragme
 		return lostRow(key, row, &LostError{Object: key, Epoch: e, N: row.N}), nil
 	}
 	batches, near := r.cache.slice(e, row.N, k.Log)
-	if batches != nil {
+	if fits(batches, k, row) {
 		return Slice{Batches: batches}, nil
 	}
 	slice := fmt.Sprintf("%s/%d", key, k.Log)
 	if !near {
 		v, err := r.once(ctx, slice, func(ctx context.Context) (any, error) {
-			if b := r.cache.peek(e, row.N); b != nil && b.slices[k.Log] != nil { // it came in between
+			if b := r.cache.peek(e, row.N); b != nil && fits(b.slices[k.Log], k, row) { // it came in between
 				return Slice{Batches: b.slices[k.Log]}, nil
 			}
 			defer r.ended(key)
@@ -272,7 +272,7 @@ func (r *Reader) result(v any, err error, key string, k Stay, row fragment.Row) 
 	switch x := v.(type) {
 	case map[fragment.LogID][]fragment.Batch:
 		b := x[k.Log]
-		if len(b) == 0 || b[0].Attachment() != k.Attachment || b[0].From() != row.First || b[len(b)-1].To() != row.End() {
+		if !fits(b, k, row) {
 			return lostRow(key, row, &fragment.CorruptError{Object: key, Reason: "the slice that the index names is not in it"}), nil
 		}
 		return Slice{Batches: b}, nil
@@ -280,6 +280,12 @@ func (r *Reader) result(v any, err error, key string, k Stay, row fragment.Row) 
 		return x, nil
 	}
 	return Slice{}, fmt.Errorf("read %s: %T", key, v)
+}
+
+// fits says whether batches of an object that was read whole, which says itself
+// what is in it, are those that a row stands for.
+func fits(b []fragment.Batch, k Stay, row fragment.Row) bool {
+	return row.Fits(b) && b[0].Attachment() == k.Attachment
 }
 
 // whole reads a fragment that several logs want something of, and returns its
@@ -334,7 +340,8 @@ func salvage(key string, e fragment.Epoch, k Stay, row fragment.Row, b []byte) S
 	var why error
 	for at < len(b) {
 		batch, _, err := fragment.ReadBatch(b[at:], k.Log)
-		if err == nil && batch.Epoch() == e && batch.Attachment() == k.Attachment && batch.From() >= next && batch.To() <= row.End() {
+		if err == nil && batch.Epoch() == e && batch.Attachment() == k.Attachment && batch.From() >= next && batch.To() <= row.End() &&
+			batch.Time() >= row.TimeMin && batch.Time() <= row.TimeMax {
 			if batch.From() > next {
 				s.Damage = append(s.Damage, Damage{next, batch.From(), key, cause(why, key, row)})
 				why = nil

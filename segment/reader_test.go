@@ -204,6 +204,48 @@ func TestDamagedSlices(t *testing.T) {
 	require.ErrorIs(t, s.Damage[0].Err, fs.ErrNotExist)
 }
 
+// TestForeignFragment: where another cluster has given out the same numbers, its
+// fragment is not taken for ours, however it is read; and when ours is back, it is
+// read.
+func TestForeignFragment(t *testing.T) {
+	logs := func(int) []fragment.LogID { return []fragment.LogID{1, 2, 1} }
+	b, other := build(t, 2, Options{}, logs), build(t, 2, Options{}, logs)
+	v := b.sealed()
+	ours, theirs := b.object(1), other.object(1)
+	x, err := fragment.Decode(ours)
+	require.NoError(t, err)
+	y, err := fragment.Decode(theirs)
+	require.NoError(t, err)
+	for i, s := range x.Directory.Slices {
+		require.Equal(t, [2]uint32{s.Offset, s.Length}, [2]uint32{y.Directory.Slices[i].Offset, y.Directory.Slices[i].Length}, "neither tells them apart")
+	}
+	for name, warm := range map[string]bool{"part": false, "whole": true} {
+		b.mem.Put(chainKey(1), theirs)
+		r := NewReader(b.store, NewCache(16<<20))
+		if warm { // somebody reads another slice of it
+			_, err := r.whole(t.Context(), chainKey(1), testChain.Epoch, 1)
+			require.NoError(t, err)
+		}
+		for _, log := range []fragment.LogID{1, 2} {
+			rows, err := r.Rows(t.Context(), v, stayOf(log), 1, 1)
+			require.NoError(t, err)
+			s, err := r.Slice(t.Context(), testChain.Epoch, stayOf(log), rows[0])
+			require.NoError(t, err)
+			require.Empty(t, s.Batches, name)
+			require.Len(t, s.Damage, 1)
+			require.Equal(t, [2]fragment.LSN{rows[0].First, rows[0].End()}, [2]fragment.LSN{s.Damage[0].From, s.Damage[0].To})
+			require.ErrorIs(t, s.Damage[0].Err, fragment.ErrCorrupt)
+		}
+		b.mem.Put(chainKey(1), ours)
+		for _, log := range []fragment.LogID{1, 2} {
+			got, damage := readAll(t, r, v, stayOf(log), 1)
+			require.Empty(t, damage)
+			require.Equal(t, b.sent[log], got)
+		}
+		r.Close()
+	}
+}
+
 // Rows of a lost fragment come as damage, with just its LSNs.
 func TestReadLostFragment(t *testing.T) {
 	b := build(t, 20, Options{}, threeLogs)

@@ -253,7 +253,7 @@ func readContent(key string, e fragment.Epoch, s fragment.Slice, b []byte) Conte
 	}
 	c.Err = fragment.At(c.Err, key, 0)
 	saved := salvage(key, e, Stay{Log: s.Log, Attachment: s.Attachment}, fragment.Row{
-		Offset: s.Offset, Length: s.Length, First: s.First, Count: uint64(s.Count),
+		Offset: s.Offset, Length: s.Length, First: s.First, Count: uint64(s.Count), TimeMin: s.TimeMin, TimeMax: s.TimeMax,
 	}, b)
 	c.Batches, c.Damage = saved.Batches, saved.Damage
 	return c
