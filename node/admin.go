@@ -38,7 +38,7 @@ func (n *Node) Status(context.Context) (*adminv1.GetStatusResponse, error) {
 	if logs := n.opened(); logs == nil {
 		s.Refusal = starting
 	} else {
-		s.ChainEpoch = uint64(logs.Epoch())
+		s.ChainEpoch, s.Scrub = uint64(logs.Epoch()), scrubOf(logs)
 		if err := logs.Err(); err != nil {
 			s.Failure = err.Error()
 		}

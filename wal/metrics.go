@@ -102,6 +102,12 @@ func (m *metrics) register(r prometheus.Registerer, s *Service) error {
 		gauge("followed_chains", "Chains of other nodes that this one follows for its readers.", func() float64 { return float64(s.followed()) }),
 		counter("broken_feeds_total", "Feeds of other nodes' chains that broke; they are asked for again. A rise means that nodes, or the network between them, come and go.", m.brokenFeeds.Load),
 		counter("walks_total", "Times that the bucket was asked what is durable of another node's chain. A rise means that readers wait while its writer can't be reached.", m.walks.Load),
+		s.scrub.progress.gauge,
+		counter("scrubbed_bytes_total", "Bytes read of the bucket to find damage. Its rate is at most scrub_rate; 0 for long, within a pass, is a store that does not answer.", s.scrub.bytes.Load),
+		counter("scrub_passes_total", "Passes over what this node scrubs. No rise for much longer than the bytes take at scrub_rate means that the store does not answer.", func() uint64 { return s.Scrub().Passes }),
+		gauge("scrub_problems", "Objects, and lost ranges of entries, that are damaged, missing or not ours, and that the last passes have found. Not 0 is an alarm: wpd status names them.",
+			func() float64 { return float64(s.Scrub().ProblemsTotal) }),
+		gauge("scrub_skipped", "Objects and listings that the last passes could not read, as the store did not give them though it gave others. Not 0: look at the permissions, and the log.", func() float64 { return float64(s.Scrub().Skipped) }),
 		gauge("failed", "1 once this node writes nothing any more, and must be started again.",
 			func() float64 {
 				if s.Err() != nil {

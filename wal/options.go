@@ -63,6 +63,14 @@ type Config struct {
 	// which are dropped after 10 idle minutes; default 4,096.
 	NamedProducersMax     int
 	AnonymousProducersMax int
+	// ScrubBytesPerSec is how many bytes a second the node reads of the bucket to
+	// find damage before a reader does, one object at a time; a request counts as
+	// 256 KiB at least. Default 8 MiB/s, at which 1 TB takes a day and a half;
+	// negative: the bucket is not scrubbed.
+	ScrubBytesPerSec int64
+	// ScrubInterval is from the beginning of one pass over the bucket to that of
+	// the next, at least; default 24 h. The first begins after it, or 10 minutes.
+	ScrubInterval time.Duration
 
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: metrics are not exported
@@ -83,6 +91,8 @@ func (c Config) WithDefaults() Config {
 	c.CutFragments = cmp.Or(c.CutFragments, 4096)
 	c.NamedProducersMax = cmp.Or(c.NamedProducersMax, 1024)
 	c.AnonymousProducersMax = cmp.Or(c.AnonymousProducersMax, 4096)
+	c.ScrubBytesPerSec = cmp.Or(c.ScrubBytesPerSec, 8<<20)
+	c.ScrubInterval = cmp.Or(c.ScrubInterval, 24*time.Hour)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -99,7 +109,7 @@ func (c *Config) validate() error {
 		return fmt.Errorf("wal: window %d, want 1 to 64", c.Window)
 	case c.FragmentBytes < 64<<10 || c.FragmentBytes > fragment.FragmentBytes:
 		return fmt.Errorf("wal: fragment size of %d bytes, want %d to %d", c.FragmentBytes, 64<<10, fragment.FragmentBytes)
-	case c.FlushInterval < 0 || c.BufferBytes < 0 || c.CutBytes < 0 || c.CutAge < 0 || c.ChainsMax < 0 || c.ChainIdle < 0 || c.PrefetchBytes < 0 || c.PrefetchNodeBytes < 0 || c.NamedProducersMax < 0 || c.AnonymousProducersMax < 0:
+	case c.FlushInterval < 0 || c.BufferBytes < 0 || c.CutBytes < 0 || c.CutAge < 0 || c.ChainsMax < 0 || c.ChainIdle < 0 || c.PrefetchBytes < 0 || c.PrefetchNodeBytes < 0 || c.NamedProducersMax < 0 || c.AnonymousProducersMax < 0 || c.ScrubInterval < 0:
 		return errors.New("wal: a size, a count or a time is negative")
 	}
 	return nil

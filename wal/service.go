@@ -25,6 +25,7 @@ type Service struct {
 	ahead    shared              // of all readers
 	segments *segment.Metrics
 	metrics  *metrics
+	scrub    *scrubber
 
 	ctx      context.Context // of what goes on behind the calls
 	cancel   context.CancelFunc
@@ -68,6 +69,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		failure:  make(chan struct{}),
 		follows:  newFollows(),
 	}
+	s.scrub = newScrubber(s)
 	if err := s.metrics.register(cfg.Registerer, s); err != nil {
 		return nil, err
 	}
@@ -84,6 +86,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s.wg.Go(s.watchChains)
 	s.wg.Go(s.watchLogs)
 	s.wg.Go(s.watchFollowed)
+	if cfg.ScrubBytesPerSec > 0 {
+		s.wg.Go(s.scrub.run)
+	}
 	return s, nil
 }
 

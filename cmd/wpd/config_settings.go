@@ -123,6 +123,8 @@ func (s *settings) readRoom() room {
 	w := &s.node.Log
 	return room{"Reading", "What is kept in memory for readers.", []*knob{
 		{key: "cache", value: sizeOrNone(&w.CacheBytes, 1<<20, 1024*giB), what: "Bytes of fragments kept in memory. Readers near the tail cost no request as long as it holds what was just written. 0: no cache."},
+		{key: "scrub_rate", value: sizeOrNone(&w.ScrubBytesPerSec, 64<<10, 64*giB), what: "Bytes a second that the node reads of the bucket to find what is damaged or missing before a reader does; a request counts as 256 KiB. At 8MiB, 1 TB takes a day and a half. 0: no scrub."},
+		{key: "scrub_interval", value: duration(&w.ScrubInterval, time.Second, 365*24*time.Hour), what: "Time from the beginning of one pass of the scrub to that of the next, at least."},
 		{key: "prefetch", value: size(&w.PrefetchBytes, 64<<10, 64*giB), what: "Bytes fetched ahead for one reader."},
 		{key: "prefetch_total", value: size(&w.PrefetchNodeBytes, 64<<10, 1024*giB), what: "Bytes fetched ahead for all readers together; beyond it, each gets only what it needs next."},
 	}}

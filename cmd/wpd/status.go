@@ -59,6 +59,7 @@ type nodeStatus struct {
 	RaftIndex   uint64         `json:"raft_index"`
 	Chain       uint64         `json:"chain_epoch"` // 0: none is open
 	Logs        uint64         `json:"logs"`
+	Scrub       *scrubStatus   `json:"scrub,omitempty"`
 	Totals      statusTotals   `json:"since_start"`
 	Rates       rates          `json:"now"`
 }
@@ -88,7 +89,8 @@ func newStatusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show a node at a glance",
 		Long: `Show which node answers, how it is, where it keeps its data, and what it does now:
-rates are those of half a second.`,
+rates are those of half a second. What its scrub knows to be damaged, missing or
+not wpd's in the bucket is named, each object with the entries lost with it.`,
 		Example: `  wpd status
   wpd status --addr 10.0.0.5:7070 -o json | jq .now`,
 		Args: cobra.NoArgs,
@@ -138,7 +140,7 @@ func statusOf(s *adminv1.GetStatusResponse, r rates) *nodeStatus {
 		Version: s.GetVersion(), Commit: s.GetCommit(),
 		Started: time.UnixMicro(s.GetStartedMicros()).UTC(), UptimeS: round(float64(s.GetNowMicros()-s.GetStartedMicros()) / 1e6),
 		Bucket: s.GetBucket(), DataDir: s.GetDataDir(), Listeners: []listenerJSON{}, Boot: s.GetBoot(), Incarnation: s.GetIncarnation(),
-		RaftIndex: s.GetRaftIndex(), Chain: s.GetChainEpoch(), Logs: s.GetLogs(), Rates: r,
+		RaftIndex: s.GetRaftIndex(), Chain: s.GetChainEpoch(), Logs: s.GetLogs(), Scrub: scrubOf(s.GetScrub()), Rates: r,
 	}
 	switch {
 	case n.Failure != "":
@@ -200,6 +202,13 @@ func (s *nodeStatus) print(w io.Writer, ink ink) error {
 	}
 	line("now", "%s entries/s, %s MB/s, %s creates/s%s; %s in flight", countText(int64(r.EntriesPerS+0.5)), digits(r.MBPerS), digits(r.CreatesPerS), ack, sizeText(int64(r.InFlight)))
 	line("", "%s of writers, %s of readers, read %s MB/s", plural(int(r.Appenders), "stream"), plural(int(r.Readers), "stream"), digits(r.ReadMBPerS))
+	if s.Scrub != nil {
+		name := "scrub"
+		for _, l := range s.Scrub.lines(ink) {
+			line(name, "%s", l)
+			name = ""
+		}
+	}
 	line("uses", "%s %% of a processor, RSS %s (at most %s), cache %s", digits(r.CPU), sizeText(int64(r.RSS)), sizeText(int64(t.RSSPeak)), sizeText(int64(t.CacheBytes)))
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -160,6 +160,22 @@ func TestStatus(t *testing.T) {
 		{"failed", func(s *adminv1.GetStatusResponse) { s.Failure, s.Draining = "it is broken", true }, []string{"n1  failed", "it is broken"}, "serving"},
 		{"refusing", func(s *adminv1.GetStatusResponse) { s.Refusal = "its disk is nearly full" }, []string{"n1  refusing", "its disk is nearly full"}, "serving"},
 		{"no chain", func(s *adminv1.GetStatusResponse) { s.ChainEpoch, s.Commit = 0, "" }, []string{"chain      none is open", "commit unknown"}, ""},
+		{"scrub that is off", func(s *adminv1.GetStatusResponse) { s.Scrub = &adminv1.Scrub{Off: true} }, []string{"scrub      off: scrub_rate is 0"}, ""},
+		{"scrub to come", func(s *adminv1.GetStatusResponse) { s.Scrub = &adminv1.Scrub{} }, []string{"scrub      the first pass has not begun"}, ""},
+		{"scrub under way", func(s *adminv1.GetStatusResponse) {
+			s.Scrub = &adminv1.Scrub{Passes: 1, BeganMicros: 9e6, EndedMicros: 8e6, Objects: 10, ObjectsOf: 2000, Bytes: 3 << 20}
+		}, []string{"scrub      nothing wrong; reading: 10 of about 2,000 objects, 3.00 MiB  a pass ended 19"}, "could not"},
+		{"scrub that found nothing", func(s *adminv1.GetStatusResponse) {
+			s.Scrub = &adminv1.Scrub{Passes: 1, BeganMicros: 8e6, EndedMicros: 9e6, Objects: 2000, ObjectsOf: 2000, Bytes: 3 << 20, Skipped: 2}
+		}, []string{"scrub      nothing wrong; has read 2,000 objects, 3.00 MiB  a pass ended 19", "2 objects could not be read"}, ""},
+		{"scrub that found something", func(s *adminv1.GetStatusResponse) {
+			s.Scrub = &adminv1.Scrub{Passes: 1, BeganMicros: 8e6, EndedMicros: 9e6, Objects: 2000, ProblemsTotal: 14}
+			for i := range 12 {
+				s.Scrub.Problems = append(s.Scrub.Problems, &adminv1.ScrubProblem{
+					Kind: "missing", Object: fmt.Sprintf("chains/%d", i), LogId: 3, Log: "x", From: 1, To: 9, Detail: "is not there", SinceMicros: 9e6,
+				})
+			}
+		}, []string{"scrub      14 problems; has read 2,000 objects", "           missing    chains/9  log x@3 [1, 9): is not there", "           … and 4 more problems"}, "chains/10"},
 		{"nothing told", (*adminv1.GetStatusResponse).Reset, []string{"0 entries, 0 B in 0 batches"}, "data "},
 	} {
 		t.Run(c.name, func(t *testing.T) {

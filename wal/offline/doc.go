@@ -9,6 +9,9 @@
 // A Finder tells, for who makes lost metadata anew, what chains there are, and
 // which stays of logs are on them.
 //
+// Where the metadata are there, Part, CheckIndex and their like hold a piece of a
+// bucket against what those say of it: the scrub is made of them.
+//
 // What callers may rely on:
 //
 //   - Damage costs what it hits and no more: a lost range is reported as an

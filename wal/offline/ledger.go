@@ -32,6 +32,18 @@ type loss struct {
 	named    bool // a lost range was put down to it
 }
 
+// problem is that of a loss that no lost range was put down to.
+func (l *loss) problem() Problem {
+	p := Problem{Kind: kindOf(l.err), Object: l.key, Objects: l.count, Detail: reason(l.err)}
+	switch {
+	case !l.settled:
+		p.Detail += "; nothing tells what it held"
+	case p.Kind != KindNewer:
+		p.Detail += "; no entry is lost with it"
+	}
+	return p
+}
+
 // sink takes what a ledger finds out, in order.
 type sink interface {
 	// batches are the next of a stay, from object n.

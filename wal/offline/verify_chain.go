@@ -197,14 +197,7 @@ func (cc *chainCheck) finish(ctx context.Context) error {
 	}
 	for _, l := range cc.g.all {
 		if !l.named {
-			p := Problem{Kind: kindOf(l.err), Object: l.key, Objects: l.count, Detail: reason(l.err)}
-			switch {
-			case !l.settled:
-				p.Detail += "; nothing tells what it held"
-			case p.Kind != KindNewer:
-				p.Detail += "; no entry is lost with it"
-			}
-			cc.r.problem(p)
+			cc.r.problem(l.problem())
 		}
 	}
 	next := cc.successor(c)

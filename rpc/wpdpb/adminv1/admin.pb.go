@@ -85,6 +85,7 @@ type GetStatusResponse struct {
 	// Why the node takes no appends for now, though it will again; empty: it
 	// takes them.
 	Refusal       string `protobuf:"bytes,19,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Scrub         *Scrub `protobuf:"bytes,20,opt,name=scrub,proto3" json:"scrub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +253,258 @@ func (x *GetStatusResponse) GetRefusal() string {
 	return ""
 }
 
+func (x *GetStatusResponse) GetScrub() *Scrub {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
+}
+
+// Scrub is how far the node is with reading what it holds against the bucket,
+// and what it knows to be wrong.
+type Scrub struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node is configured not to scrub.
+	Off bool `protobuf:"varint,1,opt,name=off,proto3" json:"off,omitempty"`
+	// Passes that have ended since the node's start.
+	Passes uint64 `protobuf:"varint,2,opt,name=passes,proto3" json:"passes,omitempty"`
+	// Beginning of the pass under way, or of the last one; 0: there was none.
+	BeganMicros int64 `protobuf:"varint,3,opt,name=began_micros,json=beganMicros,proto3" json:"began_micros,omitempty"`
+	// End of the last one that has ended; 0: none has.
+	EndedMicros int64 `protobuf:"varint,4,opt,name=ended_micros,json=endedMicros,proto3" json:"ended_micros,omitempty"`
+	// Objects that the pass has looked at, of so many, about.
+	Objects   uint64 `protobuf:"varint,5,opt,name=objects,proto3" json:"objects,omitempty"`
+	ObjectsOf uint64 `protobuf:"varint,6,opt,name=objects_of,json=objectsOf,proto3" json:"objects_of,omitempty"`
+	// Bytes that it has read.
+	Bytes uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Objects and listings that this pass, or the one before, could not read: the
+	// store gave others, and not them.
+	Skipped uint64 `protobuf:"varint,8,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	// At most 100.
+	Problems []*ScrubProblem `protobuf:"bytes,9,rep,name=problems,proto3" json:"problems,omitempty"`
+	// All of them.
+	ProblemsTotal uint64 `protobuf:"varint,10,opt,name=problems_total,json=problemsTotal,proto3" json:"problems_total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scrub) Reset() {
+	*x = Scrub{}
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scrub) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scrub) ProtoMessage() {}
+
+func (x *Scrub) ProtoReflect() protoreflect.Message {
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scrub.ProtoReflect.Descriptor instead.
+func (*Scrub) Descriptor() ([]byte, []int) {
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Scrub) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
+}
+
+func (x *Scrub) GetPasses() uint64 {
+	if x != nil {
+		return x.Passes
+	}
+	return 0
+}
+
+func (x *Scrub) GetBeganMicros() int64 {
+	if x != nil {
+		return x.BeganMicros
+	}
+	return 0
+}
+
+func (x *Scrub) GetEndedMicros() int64 {
+	if x != nil {
+		return x.EndedMicros
+	}
+	return 0
+}
+
+func (x *Scrub) GetObjects() uint64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *Scrub) GetObjectsOf() uint64 {
+	if x != nil {
+		return x.ObjectsOf
+	}
+	return 0
+}
+
+func (x *Scrub) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Scrub) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *Scrub) GetProblems() []*ScrubProblem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *Scrub) GetProblemsTotal() uint64 {
+	if x != nil {
+		return x.ProblemsTotal
+	}
+	return 0
+}
+
+// ScrubProblem is an object that is damaged, missing or not wpd's, and, if that is
+// known, the entries of one log that are lost with it.
+type ScrubProblem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// missing, corrupt, misplaced, gap, hole, double, mismatch or foreign, as of
+	// wpd verify.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Its key; a prefix where it is about all below it.
+	Object string `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`
+	// So many objects in a row; 0: one.
+	Objects uint64 `protobuf:"varint,3,opt,name=objects,proto3" json:"objects,omitempty"`
+	// 0: no entries are known to be lost with it.
+	LogId uint64 `protobuf:"varint,4,opt,name=log_id,json=logId,proto3" json:"log_id,omitempty"`
+	Log   string `protobuf:"bytes,5,opt,name=log,proto3" json:"log,omitempty"`
+	// The entries [from, to).
+	From   uint64 `protobuf:"varint,6,opt,name=from,proto3" json:"from,omitempty"`
+	To     uint64 `protobuf:"varint,7,opt,name=to,proto3" json:"to,omitempty"`
+	Detail string `protobuf:"bytes,8,opt,name=detail,proto3" json:"detail,omitempty"`
+	// When this node found it.
+	SinceMicros   int64 `protobuf:"varint,9,opt,name=since_micros,json=sinceMicros,proto3" json:"since_micros,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubProblem) Reset() {
+	*x = ScrubProblem{}
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubProblem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubProblem) ProtoMessage() {}
+
+func (x *ScrubProblem) ProtoReflect() protoreflect.Message {
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubProblem.ProtoReflect.Descriptor instead.
+func (*ScrubProblem) Descriptor() ([]byte, []int) {
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ScrubProblem) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ScrubProblem) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *ScrubProblem) GetObjects() uint64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *ScrubProblem) GetLogId() uint64 {
+	if x != nil {
+		return x.LogId
+	}
+	return 0
+}
+
+func (x *ScrubProblem) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
+func (x *ScrubProblem) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *ScrubProblem) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *ScrubProblem) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *ScrubProblem) GetSinceMicros() int64 {
+	if x != nil {
+		return x.SinceMicros
+	}
+	return 0
+}
+
 // Listener is an address that the node serves.
 type Listener struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -264,7 +517,7 @@ type Listener struct {
 
 func (x *Listener) Reset() {
 	*x = Listener{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -276,7 +529,7 @@ func (x *Listener) String() string {
 func (*Listener) ProtoMessage() {}
 
 func (x *Listener) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -289,7 +542,7 @@ func (x *Listener) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listener.ProtoReflect.Descriptor instead.
 func (*Listener) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Listener) GetName() string {
@@ -340,7 +593,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +605,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +618,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Stats) GetNowMicros() int64 {
@@ -518,7 +771,7 @@ type WatchStatsRequest struct {
 
 func (x *WatchStatsRequest) Reset() {
 	*x = WatchStatsRequest{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -530,7 +783,7 @@ func (x *WatchStatsRequest) String() string {
 func (*WatchStatsRequest) ProtoMessage() {}
 
 func (x *WatchStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -543,7 +796,7 @@ func (x *WatchStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStatsRequest.ProtoReflect.Descriptor instead.
 func (*WatchStatsRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WatchStatsRequest) GetIntervalMicros() uint64 {
@@ -562,7 +815,7 @@ type WatchStatsResponse struct {
 
 func (x *WatchStatsResponse) Reset() {
 	*x = WatchStatsResponse{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +827,7 @@ func (x *WatchStatsResponse) String() string {
 func (*WatchStatsResponse) ProtoMessage() {}
 
 func (x *WatchStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +840,7 @@ func (x *WatchStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStatsResponse.ProtoReflect.Descriptor instead.
 func (*WatchStatsResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WatchStatsResponse) GetStats() *Stats {
@@ -605,7 +858,7 @@ type GetConfigRequest struct {
 
 func (x *GetConfigRequest) Reset() {
 	*x = GetConfigRequest{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +870,7 @@ func (x *GetConfigRequest) String() string {
 func (*GetConfigRequest) ProtoMessage() {}
 
 func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +883,7 @@ func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigRequest.ProtoReflect.Descriptor instead.
 func (*GetConfigRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 type GetConfigResponse struct {
@@ -642,7 +895,7 @@ type GetConfigResponse struct {
 
 func (x *GetConfigResponse) Reset() {
 	*x = GetConfigResponse{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +907,7 @@ func (x *GetConfigResponse) String() string {
 func (*GetConfigResponse) ProtoMessage() {}
 
 func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,7 +920,7 @@ func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigResponse.ProtoReflect.Descriptor instead.
 func (*GetConfigResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetConfigResponse) GetSettings() []*Setting {
@@ -690,7 +943,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +955,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +968,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Setting) GetKey() string {
@@ -749,7 +1002,7 @@ type SetLogLevelRequest struct {
 
 func (x *SetLogLevelRequest) Reset() {
 	*x = SetLogLevelRequest{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +1014,7 @@ func (x *SetLogLevelRequest) String() string {
 func (*SetLogLevelRequest) ProtoMessage() {}
 
 func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +1027,7 @@ func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogLevelRequest.ProtoReflect.Descriptor instead.
 func (*SetLogLevelRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetLogLevelRequest) GetLevel() string {
@@ -794,7 +1047,7 @@ type SetLogLevelResponse struct {
 
 func (x *SetLogLevelResponse) Reset() {
 	*x = SetLogLevelResponse{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +1059,7 @@ func (x *SetLogLevelResponse) String() string {
 func (*SetLogLevelResponse) ProtoMessage() {}
 
 func (x *SetLogLevelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +1072,7 @@ func (x *SetLogLevelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogLevelResponse.ProtoReflect.Descriptor instead.
 func (*SetLogLevelResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetLogLevelResponse) GetPrevious() string {
@@ -839,7 +1092,7 @@ type ReadObjectRequest struct {
 
 func (x *ReadObjectRequest) Reset() {
 	*x = ReadObjectRequest{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +1104,7 @@ func (x *ReadObjectRequest) String() string {
 func (*ReadObjectRequest) ProtoMessage() {}
 
 func (x *ReadObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +1117,7 @@ func (x *ReadObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadObjectRequest.ProtoReflect.Descriptor instead.
 func (*ReadObjectRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReadObjectRequest) GetKey() string {
@@ -886,7 +1139,7 @@ type ReadObjectResponse struct {
 
 func (x *ReadObjectResponse) Reset() {
 	*x = ReadObjectResponse{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +1151,7 @@ func (x *ReadObjectResponse) String() string {
 func (*ReadObjectResponse) ProtoMessage() {}
 
 func (x *ReadObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +1164,7 @@ func (x *ReadObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadObjectResponse.ProtoReflect.Descriptor instead.
 func (*ReadObjectResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReadObjectResponse) GetSize() uint64 {
@@ -936,7 +1189,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1201,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1214,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 type VerifyResponse struct {
@@ -977,7 +1230,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1242,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1255,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *VerifyResponse) GetKind() isVerifyResponse_Kind {
@@ -1057,7 +1310,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1322,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1335,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *VerifyProgress) GetObjects() uint64 {
@@ -1113,7 +1366,7 @@ type MeasureRawRequest struct {
 
 func (x *MeasureRawRequest) Reset() {
 	*x = MeasureRawRequest{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1378,7 @@ func (x *MeasureRawRequest) String() string {
 func (*MeasureRawRequest) ProtoMessage() {}
 
 func (x *MeasureRawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1391,7 @@ func (x *MeasureRawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureRawRequest.ProtoReflect.Descriptor instead.
 func (*MeasureRawRequest) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MeasureRawRequest) GetObjectBytes() uint32 {
@@ -1169,7 +1422,8 @@ type MeasureRawResponse struct {
 	// Times of single creates, in microseconds, in any order.
 	CreateMicros []uint64 `protobuf:"varint,3,rep,packed,name=create_micros,json=createMicros,proto3" json:"create_micros,omitempty"`
 	// What was removed before, of what earlier requests of the call had made,
-	// since with this one it would have been more than 16 GiB; 0: nothing.
+	// since with this one it would have been more than 16 GiB, or than 65,536
+	// objects; 0: nothing.
 	RemovedBytes  uint64 `protobuf:"varint,4,opt,name=removed_bytes,json=removedBytes,proto3" json:"removed_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1177,7 +1431,7 @@ type MeasureRawResponse struct {
 
 func (x *MeasureRawResponse) Reset() {
 	*x = MeasureRawResponse{}
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1443,7 @@ func (x *MeasureRawResponse) String() string {
 func (*MeasureRawResponse) ProtoMessage() {}
 
 func (x *MeasureRawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wpd_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_wpd_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1456,7 @@ func (x *MeasureRawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureRawResponse.ProtoReflect.Descriptor instead.
 func (*MeasureRawResponse) Descriptor() ([]byte, []int) {
-	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_wpd_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MeasureRawResponse) GetElapsedMicros() uint64 {
@@ -1238,7 +1492,7 @@ var File_wpd_admin_v1_admin_proto protoreflect.FileDescriptor
 const file_wpd_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x18wpd/admin/v1/admin.proto\x12\fwpd.admin.v1\"\x12\n" +
-	"\x10GetStatusRequest\"\xcd\x04\n" +
+	"\x10GetStatusRequest\"\xf8\x04\n" +
 	"\x11GetStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x1d\n" +
@@ -1263,7 +1517,31 @@ const file_wpd_admin_v1_admin_proto_rawDesc = "" +
 	"\bdraining\x18\x10 \x01(\bR\bdraining\x12\x12\n" +
 	"\x04logs\x18\x11 \x01(\x04R\x04logs\x12)\n" +
 	"\x05stats\x18\x12 \x01(\v2\x13.wpd.admin.v1.StatsR\x05stats\x12\x18\n" +
-	"\arefusal\x18\x13 \x01(\tR\arefusal\"2\n" +
+	"\arefusal\x18\x13 \x01(\tR\arefusal\x12)\n" +
+	"\x05scrub\x18\x14 \x01(\v2\x13.wpd.admin.v1.ScrubR\x05scrub\"\xbf\x02\n" +
+	"\x05Scrub\x12\x10\n" +
+	"\x03off\x18\x01 \x01(\bR\x03off\x12\x16\n" +
+	"\x06passes\x18\x02 \x01(\x04R\x06passes\x12!\n" +
+	"\fbegan_micros\x18\x03 \x01(\x03R\vbeganMicros\x12!\n" +
+	"\fended_micros\x18\x04 \x01(\x03R\vendedMicros\x12\x18\n" +
+	"\aobjects\x18\x05 \x01(\x04R\aobjects\x12\x1d\n" +
+	"\n" +
+	"objects_of\x18\x06 \x01(\x04R\tobjectsOf\x12\x14\n" +
+	"\x05bytes\x18\a \x01(\x04R\x05bytes\x12\x18\n" +
+	"\askipped\x18\b \x01(\x04R\askipped\x126\n" +
+	"\bproblems\x18\t \x03(\v2\x1a.wpd.admin.v1.ScrubProblemR\bproblems\x12%\n" +
+	"\x0eproblems_total\x18\n" +
+	" \x01(\x04R\rproblemsTotal\"\xdc\x01\n" +
+	"\fScrubProblem\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06object\x18\x02 \x01(\tR\x06object\x12\x18\n" +
+	"\aobjects\x18\x03 \x01(\x04R\aobjects\x12\x15\n" +
+	"\x06log_id\x18\x04 \x01(\x04R\x05logId\x12\x10\n" +
+	"\x03log\x18\x05 \x01(\tR\x03log\x12\x12\n" +
+	"\x04from\x18\x06 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\a \x01(\x04R\x02to\x12\x16\n" +
+	"\x06detail\x18\b \x01(\tR\x06detail\x12!\n" +
+	"\fsince_micros\x18\t \x01(\x03R\vsinceMicros\"2\n" +
 	"\bListener\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\"\xcd\x05\n" +
@@ -1356,52 +1634,56 @@ func file_wpd_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_wpd_admin_v1_admin_proto_rawDescData
 }
 
-var file_wpd_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_wpd_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_wpd_admin_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),    // 0: wpd.admin.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),   // 1: wpd.admin.v1.GetStatusResponse
-	(*Listener)(nil),            // 2: wpd.admin.v1.Listener
-	(*Stats)(nil),               // 3: wpd.admin.v1.Stats
-	(*WatchStatsRequest)(nil),   // 4: wpd.admin.v1.WatchStatsRequest
-	(*WatchStatsResponse)(nil),  // 5: wpd.admin.v1.WatchStatsResponse
-	(*GetConfigRequest)(nil),    // 6: wpd.admin.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),   // 7: wpd.admin.v1.GetConfigResponse
-	(*Setting)(nil),             // 8: wpd.admin.v1.Setting
-	(*SetLogLevelRequest)(nil),  // 9: wpd.admin.v1.SetLogLevelRequest
-	(*SetLogLevelResponse)(nil), // 10: wpd.admin.v1.SetLogLevelResponse
-	(*ReadObjectRequest)(nil),   // 11: wpd.admin.v1.ReadObjectRequest
-	(*ReadObjectResponse)(nil),  // 12: wpd.admin.v1.ReadObjectResponse
-	(*VerifyRequest)(nil),       // 13: wpd.admin.v1.VerifyRequest
-	(*VerifyResponse)(nil),      // 14: wpd.admin.v1.VerifyResponse
-	(*VerifyProgress)(nil),      // 15: wpd.admin.v1.VerifyProgress
-	(*MeasureRawRequest)(nil),   // 16: wpd.admin.v1.MeasureRawRequest
-	(*MeasureRawResponse)(nil),  // 17: wpd.admin.v1.MeasureRawResponse
+	(*Scrub)(nil),               // 2: wpd.admin.v1.Scrub
+	(*ScrubProblem)(nil),        // 3: wpd.admin.v1.ScrubProblem
+	(*Listener)(nil),            // 4: wpd.admin.v1.Listener
+	(*Stats)(nil),               // 5: wpd.admin.v1.Stats
+	(*WatchStatsRequest)(nil),   // 6: wpd.admin.v1.WatchStatsRequest
+	(*WatchStatsResponse)(nil),  // 7: wpd.admin.v1.WatchStatsResponse
+	(*GetConfigRequest)(nil),    // 8: wpd.admin.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),   // 9: wpd.admin.v1.GetConfigResponse
+	(*Setting)(nil),             // 10: wpd.admin.v1.Setting
+	(*SetLogLevelRequest)(nil),  // 11: wpd.admin.v1.SetLogLevelRequest
+	(*SetLogLevelResponse)(nil), // 12: wpd.admin.v1.SetLogLevelResponse
+	(*ReadObjectRequest)(nil),   // 13: wpd.admin.v1.ReadObjectRequest
+	(*ReadObjectResponse)(nil),  // 14: wpd.admin.v1.ReadObjectResponse
+	(*VerifyRequest)(nil),       // 15: wpd.admin.v1.VerifyRequest
+	(*VerifyResponse)(nil),      // 16: wpd.admin.v1.VerifyResponse
+	(*VerifyProgress)(nil),      // 17: wpd.admin.v1.VerifyProgress
+	(*MeasureRawRequest)(nil),   // 18: wpd.admin.v1.MeasureRawRequest
+	(*MeasureRawResponse)(nil),  // 19: wpd.admin.v1.MeasureRawResponse
 }
 var file_wpd_admin_v1_admin_proto_depIdxs = []int32{
-	2,  // 0: wpd.admin.v1.GetStatusResponse.listeners:type_name -> wpd.admin.v1.Listener
-	3,  // 1: wpd.admin.v1.GetStatusResponse.stats:type_name -> wpd.admin.v1.Stats
-	3,  // 2: wpd.admin.v1.WatchStatsResponse.stats:type_name -> wpd.admin.v1.Stats
-	8,  // 3: wpd.admin.v1.GetConfigResponse.settings:type_name -> wpd.admin.v1.Setting
-	15, // 4: wpd.admin.v1.VerifyResponse.progress:type_name -> wpd.admin.v1.VerifyProgress
-	0,  // 5: wpd.admin.v1.AdminService.GetStatus:input_type -> wpd.admin.v1.GetStatusRequest
-	4,  // 6: wpd.admin.v1.AdminService.WatchStats:input_type -> wpd.admin.v1.WatchStatsRequest
-	6,  // 7: wpd.admin.v1.AdminService.GetConfig:input_type -> wpd.admin.v1.GetConfigRequest
-	9,  // 8: wpd.admin.v1.AdminService.SetLogLevel:input_type -> wpd.admin.v1.SetLogLevelRequest
-	11, // 9: wpd.admin.v1.AdminService.ReadObject:input_type -> wpd.admin.v1.ReadObjectRequest
-	13, // 10: wpd.admin.v1.AdminService.Verify:input_type -> wpd.admin.v1.VerifyRequest
-	16, // 11: wpd.admin.v1.AdminService.MeasureRaw:input_type -> wpd.admin.v1.MeasureRawRequest
-	1,  // 12: wpd.admin.v1.AdminService.GetStatus:output_type -> wpd.admin.v1.GetStatusResponse
-	5,  // 13: wpd.admin.v1.AdminService.WatchStats:output_type -> wpd.admin.v1.WatchStatsResponse
-	7,  // 14: wpd.admin.v1.AdminService.GetConfig:output_type -> wpd.admin.v1.GetConfigResponse
-	10, // 15: wpd.admin.v1.AdminService.SetLogLevel:output_type -> wpd.admin.v1.SetLogLevelResponse
-	12, // 16: wpd.admin.v1.AdminService.ReadObject:output_type -> wpd.admin.v1.ReadObjectResponse
-	14, // 17: wpd.admin.v1.AdminService.Verify:output_type -> wpd.admin.v1.VerifyResponse
-	17, // 18: wpd.admin.v1.AdminService.MeasureRaw:output_type -> wpd.admin.v1.MeasureRawResponse
-	12, // [12:19] is the sub-list for method output_type
-	5,  // [5:12] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	4,  // 0: wpd.admin.v1.GetStatusResponse.listeners:type_name -> wpd.admin.v1.Listener
+	5,  // 1: wpd.admin.v1.GetStatusResponse.stats:type_name -> wpd.admin.v1.Stats
+	2,  // 2: wpd.admin.v1.GetStatusResponse.scrub:type_name -> wpd.admin.v1.Scrub
+	3,  // 3: wpd.admin.v1.Scrub.problems:type_name -> wpd.admin.v1.ScrubProblem
+	5,  // 4: wpd.admin.v1.WatchStatsResponse.stats:type_name -> wpd.admin.v1.Stats
+	10, // 5: wpd.admin.v1.GetConfigResponse.settings:type_name -> wpd.admin.v1.Setting
+	17, // 6: wpd.admin.v1.VerifyResponse.progress:type_name -> wpd.admin.v1.VerifyProgress
+	0,  // 7: wpd.admin.v1.AdminService.GetStatus:input_type -> wpd.admin.v1.GetStatusRequest
+	6,  // 8: wpd.admin.v1.AdminService.WatchStats:input_type -> wpd.admin.v1.WatchStatsRequest
+	8,  // 9: wpd.admin.v1.AdminService.GetConfig:input_type -> wpd.admin.v1.GetConfigRequest
+	11, // 10: wpd.admin.v1.AdminService.SetLogLevel:input_type -> wpd.admin.v1.SetLogLevelRequest
+	13, // 11: wpd.admin.v1.AdminService.ReadObject:input_type -> wpd.admin.v1.ReadObjectRequest
+	15, // 12: wpd.admin.v1.AdminService.Verify:input_type -> wpd.admin.v1.VerifyRequest
+	18, // 13: wpd.admin.v1.AdminService.MeasureRaw:input_type -> wpd.admin.v1.MeasureRawRequest
+	1,  // 14: wpd.admin.v1.AdminService.GetStatus:output_type -> wpd.admin.v1.GetStatusResponse
+	7,  // 15: wpd.admin.v1.AdminService.WatchStats:output_type -> wpd.admin.v1.WatchStatsResponse
+	9,  // 16: wpd.admin.v1.AdminService.GetConfig:output_type -> wpd.admin.v1.GetConfigResponse
+	12, // 17: wpd.admin.v1.AdminService.SetLogLevel:output_type -> wpd.admin.v1.SetLogLevelResponse
+	14, // 18: wpd.admin.v1.AdminService.ReadObject:output_type -> wpd.admin.v1.ReadObjectResponse
+	16, // 19: wpd.admin.v1.AdminService.Verify:output_type -> wpd.admin.v1.VerifyResponse
+	19, // 20: wpd.admin.v1.AdminService.MeasureRaw:output_type -> wpd.admin.v1.MeasureRawResponse
+	14, // [14:21] is the sub-list for method output_type
+	7,  // [7:14] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_wpd_admin_v1_admin_proto_init() }
@@ -1409,7 +1691,7 @@ func file_wpd_admin_v1_admin_proto_init() {
 	if File_wpd_admin_v1_admin_proto != nil {
 		return
 	}
-	file_wpd_admin_v1_admin_proto_msgTypes[14].OneofWrappers = []any{
+	file_wpd_admin_v1_admin_proto_msgTypes[16].OneofWrappers = []any{
 		(*VerifyResponse_Progress)(nil),
 		(*VerifyResponse_Report)(nil),
 	}
@@ -1419,7 +1701,7 @@ func file_wpd_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wpd_admin_v1_admin_proto_rawDesc), len(file_wpd_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
