@@ -32,7 +32,13 @@ type Config struct {
 	// for a new one.
 	Name string
 
-	// Store is used in place of Bucket, for tests; the caller closes it.
+	// UnsafeBucket lets the node work on a bucket that breaks a promise that wpd
+	// rests on, and warn at every start. Without it, Open returns an
+	// *UnsafeBucketError.
+	UnsafeBucket bool
+
+	// Store is used in place of Bucket, for tests; the caller closes it. It is
+	// not probed.
 	Store *blobstore.Bucket
 
 	// Log tunes writing and reading. Its Store, Meta, Identity, Peers, Admit,
@@ -154,7 +160,7 @@ type BucketError struct {
 	Err error
 }
 
-func (e *BucketError) Error() string { return fmt.Sprintf("bucket %s can't be read: %v", e.URL, e.Err) }
+func (e *BucketError) Error() string { return fmt.Sprintf("bucket %s can't be used: %v", e.URL, e.Err) }
 func (e *BucketError) Unwrap() error { return e.Err }
 
 // clusterKey is an object that every bucket in use has.

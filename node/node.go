@@ -55,7 +55,7 @@ type Node struct {
 // boot left behind is sealed first. ctx bounds the opening only.
 //
 // Errors say what is wrong with an address (*InsecureError, or the system's),
-// with the bucket (package blobstore), with the data directory or its belonging
+// with the bucket (package blobstore; *BucketError, *UnsafeBucketError), with the data directory or its belonging
 // to the bucket (package cluster), or with what the bucket holds (package
 // segment).
 func Open(ctx context.Context, c Config) (_ *Node, err error) {
@@ -131,6 +131,11 @@ func (n *Node) openLogs(ctx context.Context) (err error) {
 	}
 	n.store = store
 	n.closers = append(n.closers, func(context.Context) error { return closeStore() })
+	if c.Store == nil {
+		if err := c.probe(ctx, store); err != nil {
+			return err
+		}
+	}
 	if err := n.openMember(ctx); err != nil {
 		return err
 	}

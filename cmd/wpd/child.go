@@ -13,7 +13,7 @@ import (
 // child is this program once more, in a process that can be killed.
 type child struct {
 	cmd    *exec.Cmd
-	stdin  io.Closer
+	stdin  io.WriteCloser
 	out    *bufio.Reader // what it prints
 	stderr bytes.Buffer
 }

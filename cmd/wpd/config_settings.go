@@ -49,6 +49,10 @@ func (k *knob) shown() string {
 }
 
 const (
+	// unsafeKey is a setting that nobody takes for harmless.
+	unsafeKey  = "unsafe_bucket_i_accept_data_loss"
+	unsafeFlag = "--unsafe-bucket-i-accept-data-loss"
+
 	httpAddrDefault = "127.0.0.1:7073"
 	giB             = 1 << 30
 )
@@ -82,6 +86,7 @@ func (s *settings) nodeRoom() room {
 		{key: "request_timeout", value: duration(&n.RequestTimeout, 100*time.Millisecond, 10*time.Minute), what: "Time for one request to the bucket, after which it is tried again. Repeated creates get up to four times that."},
 		{key: "hedge_percent", value: count(&n.HedgePercent, 0, 100), what: "Of a hundred objects, how many may be sent to the bucket a second time because the first request takes longer than 95 % of the recent ones. It shortens the rare long waits, and costs as many more requests. 0: none."},
 		{key: "close_timeout", value: duration(&n.CloseTimeout, 100*time.Millisecond, time.Hour), what: "Time for a stop in good order after SIGTERM: answer what was taken, flush, seal. What is not done by then, the next start does."},
+		{key: unsafeKey, value: boolValue{&n.UnsafeBucket}, what: "Work on a bucket although a check at the start has found that it breaks a promise that wpd rests on (`wpd doctor`). Without it such a bucket is refused; with it every start warns, and entries that were acknowledged will be lost."},
 		{key: "allow_bench", value: boolValue{&n.AllowBench}, what: "Let clients (`wpd bench --addr`) measure the bucket itself, under `scratch/`: that costs requests, room and time."},
 	}}
 }

@@ -31,12 +31,15 @@ func addConnectFlags(cmd *cobra.Command) {
 	f.Duration("timeout", 0, "end the command after this long (0: never)")
 	f.String("bucket", "", "URL of a bucket: work on it with a node in this process, not with a server")
 	f.String("data-dir", "", "data directory of that node")
+	f.Bool(unsafeFlag[2:], false, "let that node work on a bucket that breaks its promises")
+	_ = f.MarkHidden(unsafeFlag[2:]) // it is there; the error that it is for names it
 }
 
 // target is what the flags of addConnectFlags say.
 type target struct {
 	addrs           string // with commas
 	bucket, dataDir string // of an embedded node; then addrs does not count
+	unsafeBucket    bool   // that it works on all the same
 	timeout         time.Duration
 }
 
@@ -47,6 +50,7 @@ func targetOf(cmd *cobra.Command) (target, error) {
 	t.timeout, _ = f.GetDuration("timeout")
 	t.bucket, _ = f.GetString("bucket")
 	t.dataDir, _ = f.GetString("data-dir")
+	t.unsafeBucket, _ = f.GetBool(unsafeFlag[2:])
 	switch {
 	case t.timeout < 0:
 		return t, usagef(cmd, "--timeout is %v; want a time, or 0 for none", t.timeout)
@@ -107,7 +111,7 @@ func (t target) context(ctx context.Context) (context.Context, context.CancelFun
 // open starts a node in this process, with the bucket and the data directory
 // of the flags.
 func (t target) open(ctx context.Context, cfg node.Config) (*node.Node, error) {
-	cfg.Bucket, cfg.DataDir = t.bucket, t.dataDir
+	cfg.Bucket, cfg.DataDir, cfg.UnsafeBucket = t.bucket, t.dataDir, t.unsafeBucket
 	limitMemory(cfg.Log)
 	return node.Open(ctx, cfg)
 }

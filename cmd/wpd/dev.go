@@ -36,7 +36,7 @@ may ask it for the gRPC interface. An interrupt or SIGTERM ends it in good order
 	}
 	cmd.Flags().IntVar(&d.nodes, "nodes", 1, "how many nodes: 1 to 9; several run in processes of their own, on ports 10 apart")
 	cmd.Flags().StringVar(&d.dir, "dir", "", "directory to keep everything in; it is made if it is not there (default: a temporary one)")
-	d.addFlagsOf(cmd, "listen", "http_listen", "insecure", "log_level", "log_format")
+	d.addFlagsOf(cmd, "listen", "http_listen", "insecure", unsafeKey, "log_level", "log_format")
 	return cmd
 }
 

@@ -119,6 +119,9 @@ func (d *dev) plan(n int) ([]*devNode, error) {
 			"--listen", x.grpc, "--raft-listen", at(i, 1), "--gossip-listen", at(i, 2), "--http-listen", x.http,
 			"--join", strings.Join(join, ","), "--bootstrap-expect", strconv.Itoa(n), "--allow-bench", "--log-level", d.logLevel,
 		}
+		if d.node.UnsafeBucket {
+			x.args = append(x.args, unsafeFlag)
+		}
 		nodes[i] = x
 	}
 	return nodes, nil

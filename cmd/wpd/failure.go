@@ -16,6 +16,7 @@ import (
 	"github.com/wpd-io/wpd/cluster"
 	"github.com/wpd-io/wpd/fragment"
 	"github.com/wpd-io/wpd/fsm"
+	"github.com/wpd-io/wpd/node"
 	"github.com/wpd-io/wpd/segment"
 	"github.com/wpd-io/wpd/wal/api"
 )
@@ -29,7 +30,7 @@ const (
 	exitConflict    = 4 // exists, tail mismatch, fenced, sequence, in use, belongs elsewhere
 	exitUnavailable = 5 // nothing was done
 	exitUnknown     = 6 // it may have been done
-	exitDataLoss    = 7
+	exitDataLoss    = 7 // or a store on which it can't be avoided
 	exitLimit       = 8
 	exitInterrupted = 130
 	exitPipe        = 141 // as a shell sees a process that died of SIGPIPE
@@ -83,6 +84,8 @@ var kinds = []kind{
 	{typed[*fsm.CorruptError], exitDataLoss, "use another file; or without one: wpd cluster recover"},
 	{typed[*fragment.CorruptError], exitDataLoss, "wpd inspect shows what can be decoded; restore the object from a copy"},
 	{typed[*segment.LostError], exitDataLoss, "wpd verify says what is damaged"},
+	{typed[*unsafeError], exitDataLoss, "use another store; docs/stores.md says which are known, and what to set"},
+	{typed[*node.UnsafeBucketError], exitDataLoss, "wpd doctor --bucket URL tells more; use another store, or accept the loss of data: " + unsafeFlag},
 	{typed[*segment.ForeignError], exitConflict, "find out who else writes to this bucket"},
 	{typed[*wpd.LimitError], exitLimit, ""},
 	{anyOf(blobstore.ErrTooLarge), exitLimit, ""},
@@ -159,6 +162,14 @@ var headlines = map[int]string{
 	exitUnavailable: "unavailable", exitUnknown: "outcome unknown", exitDataLoss: "data loss", exitLimit: "over a limit",
 }
 
+// headline says in a word or two what an error is.
+func headline(code int, err error) string {
+	if typed[*unsafeError](err) || typed[*node.UnsafeBucketError](err) {
+		return "unsafe bucket" // nothing is lost yet
+	}
+	return headlines[code]
+}
+
 // report tells of an error on stderr, in lines of what, why and what to try,
 // and returns the exit code. A reader of our output that left is no news to
 // anybody.
@@ -177,7 +188,7 @@ func report(cmd *cobra.Command, err error, interrupted bool) int {
 	}
 	code, try := classify(err)
 	why := strings.ReplaceAll(err.Error(), "\n", "; ") // of joined errors
-	fmt.Fprintf(w, "%s: %s\n  why: %s\n", cmd.CommandPath(), ink.red(headlines[code]), why)
+	fmt.Fprintf(w, "%s: %s\n  why: %s\n", cmd.CommandPath(), ink.red(headline(code, err)), why)
 	if try != "" {
 		fmt.Fprintf(w, "  try: %s\n", try)
 	}

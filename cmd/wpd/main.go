@@ -70,7 +70,7 @@ once it is durable there, and read back in order by anyone.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 unexpected,
 2 usage, 3 not found, 4 conflict, 5 unavailable (nothing was done), 6 outcome
-unknown, 7 data loss, 8 over a limit, 130 interrupted.`,
+unknown, 7 data loss, or a store that would lose data, 8 over a limit, 130 interrupted.`,
 		Example: `  wpd dev                                  a server for trying things
   echo hello | wpd append greetings --create
   wpd tail greetings -n 10
@@ -88,8 +88,8 @@ unknown, 7 data loss, 8 over a limit, 130 interrupted.`,
 	addGroup(root, "Servers", newDevCommand(), newServeCommand(), newConfigCommand(),
 		newStatusCommand(), newHealthCommand(), newStatCommand())
 	addGroup(root, "Clusters", newClusterCommand())
-	addGroup(root, "Trying and checking", newDemoCommand(), newBenchCommand(), newVerifyCommand(), newInspectCommand())
-	root.AddCommand(newVersionCommand(), newManCommand(), newDemoIngestCommand())
+	addGroup(root, "Trying and checking", newDemoCommand(), newBenchCommand(), newDoctorCommand(), newVerifyCommand(), newInspectCommand())
+	root.AddCommand(newVersionCommand(), newManCommand(), newDemoIngestCommand(), newDoctorRacerCommand())
 	return root
 }
 

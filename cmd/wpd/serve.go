@@ -185,7 +185,7 @@ func openAdvice(err error) error {
 		return advise(&exitError{exitUsage, err}, flag+" 127.0.0.1:PORT; or --insecure, in a network where everybody may do everything")
 	}
 	if typed[*node.BucketError](err) && !errors.Is(err, context.Canceled) {
-		return advise(&exitError{exitUnavailable, err}, "check the bucket's name, its region and endpoint, the credentials, and the network")
+		return advise(&exitError{exitUnavailable, err}, checkAccess)
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

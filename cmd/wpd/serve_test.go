@@ -327,7 +327,7 @@ func TestServeBucketRefuses(t *testing.T) {
 	bucket := newS3(t)
 	bucket.refuse.Store(true)
 	s := serveBinary(t, os.Args[0], bucket.env(), "serve", "--bucket", bucket.url(), "--data-dir", t.TempDir()+"/n")
-	s.fails(exitUnavailable, "can't be read", "the credentials")
+	s.fails(exitUnavailable, "can't be used", "the credentials")
 	require.NotContains(t, s.said(), "hunter2")
 }
 
