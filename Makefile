@@ -5,6 +5,11 @@ build:
 test:
 	go test ./...
 
+# The tests that need real object stores, which it installs first: versitygw,
+# azurite and fake-gcs-server, below a cache directory. It needs npm and node.
+test-stores:
+	.ci/stores
+
 # All that a change must pass; installs what it needs.
 ci:
 	.ci/run
@@ -16,4 +21,4 @@ generate:
 clean:
 	rm -rf bin
 
-.PHONY: build test ci generate clean
+.PHONY: build test test-stores ci generate clean

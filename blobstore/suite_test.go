@@ -10,7 +10,6 @@ import (
 	"github.com/wpd-io/wpd/blobstore/blobtest"
 )
 
-// TestMain looks for leaked goroutines: a closed bucket leaves no connection.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestSuiteURL runs the suite on what URLs open: memory, files and, where

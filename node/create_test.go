@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -15,6 +16,8 @@ import (
 	"github.com/wpd-io/wpd/testcluster"
 	"github.com/wpd-io/wpd/testcluster/bubble"
 )
+
+var everyFlag = flag.Int("every", 1, "TestEveryCreate strikes one create in so many")
 
 // trouble is what happens to one create of a run.
 type trouble string
@@ -55,12 +58,16 @@ func TestEveryCreate(t *testing.T) {
 	for _, how := range troubles {
 		t.Run(string(how), func(t *testing.T) {
 			t.Parallel()
-			step := 1
+			step := *everyFlag
 			if testing.Short() {
-				step = 7
+				step = max(step, 7)
+			}
+			enough := 3 // how many creates there are, varies by that
+			if outside != nil {
+				enough = 1 + 2/step // each takes a run on a real store
 			}
 			k, idle := 1+int(s)%step, 0
-			for ; idle < 3; k += step { // how many creates there are, varies
+			for ; idle < enough; k += step {
 				r := &createRun{how: how, k: k, seed: s}
 				bubble.Test(t, r.run)
 				if t.Failed() {

@@ -33,7 +33,7 @@ const (
 )
 
 func killConfig(dir string) node.Config {
-	return node.Config{Bucket: "file://" + filepath.Join(dir, "bucket"), DataDir: filepath.Join(dir, "node"), Log: small()}
+	return node.Config{Bucket: killBucket(dir), DataDir: filepath.Join(dir, "node"), Log: small()}
 }
 
 func killLoad(l *testcluster.Ledger, life int) testcluster.Load {
@@ -150,7 +150,7 @@ func killOne(t *testing.T, dir string, l *testcluster.Ledger, life int, rnd *ran
 			t.Errorf("life %d: not open after 30 s", life)
 		}
 	}
-	moment := time.NewTimer(time.Duration(rnd.IntN(120_000)) * time.Microsecond)
+	moment := time.NewTimer(time.Duration(rnd.Int64N(int64(killWithin()))))
 	<-moment.C
 	require.NoError(t, cmd.Process.Kill())
 	err = cmd.Wait()

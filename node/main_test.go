@@ -37,5 +37,5 @@ func TestMain(m *testing.M) {
 	if _, err := b.Finish(fragment.BatchMeta{Codec: fragment.CodecZstd}).Entries(); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(onStore{m})
 }

@@ -81,7 +81,7 @@ func TestTwoNodesOnOneBucket(t *testing.T) {
 	w.Raw = theirs
 	_, err := w.Start(t.Context())
 	requireAs[*cluster.OtherClusterError](t, err)
-	w.Raw = blobtest.NewMem()
+	w.Raw = newStore(t)
 	_, err = w.Start(t.Context())
 	requireAs[*cluster.OtherClusterError](t, err)
 	require.Equal(t, keys, theirs.Keys(""), "nothing was written there")
@@ -232,7 +232,7 @@ func TestSealedBySomebodyElse(t *testing.T) {
 }
 
 // putSeal puts a seal into a chain, as another node would.
-func putSeal(t testing.TB, mem *blobtest.Mem, e fragment.Epoch, n uint64) {
+func putSeal(t testing.TB, mem underStore, e fragment.Epoch, n uint64) {
 	t.Helper()
 	opening, ok := mem.Object(fragment.ChainKey(e, 0))
 	require.True(t, ok)

@@ -26,7 +26,7 @@ import (
 )
 
 // serving makes a world whose nodes listen on the loopback.
-func serving(t testing.TB) (*testcluster.World, *blobtest.Mem) {
+func serving(t testing.TB) (*testcluster.World, underStore) {
 	t.Helper()
 	w, mem := newWorld(t)
 	w.Config.Listen, w.Config.HTTPListen = "127.0.0.1:0", "127.0.0.1:0"

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -21,10 +22,33 @@ func small() wal.Config {
 	return wal.Config{Window: 4, FragmentBytes: 64 << 10, CutFragments: 8}
 }
 
-// newWorld makes a world on a store in memory.
-func newWorld(t testing.TB) (*testcluster.World, *blobtest.Mem) {
+// underStore is what tests do to a store behind a node's back.
+type underStore interface {
+	blobstore.Raw
+	Keys(prefix string) []string
+	Object(key string) ([]byte, bool)
+	Put(key string, body []byte)
+	Lose(key string) bool
+	Clone() *blobtest.Mem
+}
+
+// newStore makes an empty store: in memory, or, where the environment names a
+// bucket, a part of that.
+func newStore(t testing.TB) underStore {
 	t.Helper()
-	mem := blobtest.NewMem()
+	if outside == nil {
+		return blobtest.NewMem()
+	}
+	b, err := outside.Open(os.Getenv(bucketEnv))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.CloseBucket()) })
+	return b
+}
+
+// newWorld makes a world on an empty store.
+func newWorld(t testing.TB) (*testcluster.World, underStore) {
+	t.Helper()
+	mem := newStore(t)
 	return worldOn(t, mem), mem
 }
 

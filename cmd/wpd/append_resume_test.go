@@ -63,40 +63,40 @@ func TestAppendResumeComparesHeaders(t *testing.T) {
 
 // An append that is killed while it runs goes on with --resume: each line is
 // there once.
-func TestAppendResumesAfterKill(t *testing.T) {
-	worlds(t, func(t *testing.T, w *world) {
-		const lines = 40_000
-		var in strings.Builder
-		for i := range lines {
-			fmt.Fprintf(&in, "line %d\n", i)
-		}
-		all := in.String()
-		acked := 0
-		for life := range 3 {
-			p := w.start("append", "a", "--create", "-o", "json", "--producer", "p", "--resume")
-			fed := make(chan struct{})
-			go func() {
-				defer close(fed)
-				_, _ = p.in.Write([]byte(all[:len(all)*(life+1)/4])) // until it is killed
-			}()
-			p.ack()
-			require.NoError(t, p.cmd.Process.Kill())
-			code, _ := p.end()
-			require.Equal(t, -1, code, "it was killed")
-			<-fed
-			_, _, said := w.run("append", "a", inputFile(t, ""), "--producer", "p", "--resume")
-			var stored int
-			_, err := fmt.Sscanf(said[strings.Index(said, "why: "):], "why: the input has 0 entries, but producer p has stored %d", &stored)
-			require.NoError(t, err, said)
-			require.Greater(t, stored, acked, "each life has stored something")
-			require.Less(t, stored, lines)
-			acked = stored
-		}
-		file := inputFile(t, all)
-		_, _, said := w.run("append", "a", file, "--producer", "p", "--resume")
-		require.Contains(t, said, fmt.Sprintf("appended %s, ", entriesText(uint64(lines-acked))))
-		require.Equal(t, all, w.ok("read", "a"))
-	})
+func TestAppendResumesAfterKill(t *testing.T) { worlds(t, testAppendResumesAfterKill) }
+
+func testAppendResumesAfterKill(t *testing.T, w *world) {
+	const lines = 40_000
+	var in strings.Builder
+	for i := range lines {
+		fmt.Fprintf(&in, "line %d\n", i)
+	}
+	all := in.String()
+	acked := 0
+	for life := range 3 {
+		p := w.start("append", "a", "--create", "-o", "json", "--producer", "p", "--resume")
+		fed := make(chan struct{})
+		go func() {
+			defer close(fed)
+			_, _ = p.in.Write([]byte(all[:len(all)*(life+1)/4])) // until it is killed
+		}()
+		p.ack()
+		require.NoError(t, p.cmd.Process.Kill())
+		code, _ := p.end()
+		require.Equal(t, -1, code, "it was killed")
+		<-fed
+		_, _, said := w.run("append", "a", inputFile(t, ""), "--producer", "p", "--resume")
+		var stored int
+		_, err := fmt.Sscanf(said[strings.Index(said, "why: "):], "why: the input has 0 entries, but producer p has stored %d", &stored)
+		require.NoError(t, err, said)
+		require.Greater(t, stored, acked, "each life has stored something")
+		require.Less(t, stored, lines)
+		acked = stored
+	}
+	file := inputFile(t, all)
+	_, _, said := w.run("append", "a", file, "--producer", "p", "--resume")
+	require.Contains(t, said, fmt.Sprintf("appended %s, ", entriesText(uint64(lines-acked))))
+	require.Equal(t, all, w.ok("read", "a"))
 }
 
 // A server that is killed and comes back is waited for, by who appends and by

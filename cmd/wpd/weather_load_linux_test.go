@@ -81,7 +81,7 @@ func (s *sky) weather(t *testing.T, name string, faults map[string]int, script f
 			w.ackedTo(log, stormSome)
 		}
 		script(w)
-		w.acked(max(stormSome, stormEnough-w.count()))
+		w.acked(max(stormSome, w.enough-w.count()))
 		cancel()
 		w.loads.Wait()
 		w.areWell()
@@ -244,7 +244,7 @@ func (w *storm) audit() {
 	for _, c := range all {
 		total += w.check("the bucket", c.Log, c)
 	}
-	require.GreaterOrEqual(w, total, stormEnough)
+	require.GreaterOrEqual(w, total, w.enough)
 	w.Logf("%d entries acknowledged; %v", total, w.faults)
 }
 

@@ -35,6 +35,7 @@ type sky struct {
 	env    func(name string) []string // of a node; may be nil
 	binary string                     // of the nodes that are started from now on
 	more   []string                   // flags of every node
+	enough int                        // entries that a scenario has to see acknowledged
 	nodes  []*skyNode
 	made   int // nodes, those that are gone included: names are not used twice
 }
@@ -51,7 +52,7 @@ type skyNode struct {
 // newSky starts n nodes. They end with the test.
 func newSky(t *testing.T, n int, change func(s *sky)) *sky {
 	dir := t.TempDir()
-	s := &sky{t: t, dir: dir, bucket: fileURL(filepath.Join(dir, "objects"))}
+	s := &sky{t: t, dir: dir, bucket: fileURL(filepath.Join(dir, "objects")), enough: stormEnough}
 	if change != nil {
 		change(s)
 	}

@@ -22,8 +22,8 @@ import (
 func TestWeatherVersions(t *testing.T) {
 	t.Parallel()
 	old, missing := previousBinary(t)
-	var present string
-	s := newSky(t, 3, func(s *sky) { present, s.binary = s.binary, cmp.Or(old, s.binary) })
+	present := wpdBinary(t)
+	s := newSky(t, 3, func(s *sky) { s.binary = cmp.Or(old, present) })
 	if missing != "" {
 		t.Run("rolling upgrade", func(t *testing.T) { t.Skip(missing) })
 	} else {

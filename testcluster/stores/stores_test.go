@@ -14,13 +14,7 @@ import (
 	"github.com/wpd-io/wpd/testcluster/stores"
 )
 
-// TestMain looks for leaked goroutines, but for those of connections that the
-// clouds' SDKs keep idle.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
-		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestServers: a bucket of each server can be used, is a new one each time, and is
 // gone while the server is.
