@@ -129,6 +129,9 @@ func extended(extents []Extent, x Extent, blank bool) []Extent {
 func (x Extent) empty() bool { return x.End == x.First }
 
 func (s *State) detach(c *fsmpb.Detach) (Result, error) {
+	// A repeated detach is known before the chain is looked at, which may be
+	// ending by now: if it were refused, its proposer would take the log for still
+	// attached, and LSNs would be given out twice (docs/model/logs.pml).
 	if l, err := s.log(fragment.LogID(c.GetLog())); err == nil && l.Attachment == 0 {
 		last, ok := l.Last()
 		if ok && uint64(last.Attachment) == c.GetAttachment() && uint64(last.End) == c.GetEnd() {

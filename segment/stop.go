@@ -36,7 +36,8 @@ func (w *Writer) SealedAt(n uint64) {
 
 // countedLocked says whether a fragment whose create ended with err is part of
 // the chain all the same: nobody knows what became of the create, but the seal
-// stands behind it. (No gap can: nobody ever heard that it was durable.)
+// stands behind it. A gap stands in its place only where the store has lost it
+// after a sealer had read it; the entry was durable, and is reported lost.
 func (w *Writer) countedLocked(f *filling, err error) bool {
 	_, foreign := errors.AsType[*ForeignError](err)
 	return f.n < w.sealedAt && !foreign && !errors.Is(err, ErrSealed)
