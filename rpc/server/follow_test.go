@@ -51,7 +51,7 @@ func TestFollowersWithTheirConnections(t *testing.T) {
 // of the next entry.
 func TestIdleFollowers(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		w := newWorld(t, wal.Config{CutAge: time.Hour}) // a cut is a request of its own
+		w := newWorld(t, wal.Config{CutAge: time.Hour, ScrubBytesPerSec: -1}) // cuts and the scrub ask for themselves
 		const logs, each = 100, 10
 		var ids []fragment.LogID
 		var producers []producer
