@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Dir is where the servers are installed: that which WPD_STORES_DIR names, or
+// Dir is where the servers are installed: that which WPD_TEST_STORES_DIR names, or
 // else wpd-stores in the user's cache directory.
 func Dir() (string, error) {
-	if dir := os.Getenv("WPD_STORES_DIR"); dir != "" {
+	if dir := os.Getenv("WPD_TEST_STORES_DIR"); dir != "" {
 		return filepath.Abs(dir)
 	}
 	cache, err := os.UserCacheDir()

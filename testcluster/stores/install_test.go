@@ -31,7 +31,7 @@ func TestInstall(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(tool), 0o755))
 	}
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-	t.Setenv("WPD_STORES_DIR", dir)
+	t.Setenv("WPD_TEST_STORES_DIR", dir)
 	install := func() (string, error) {
 		var out bytes.Buffer
 		err := stores.Install(t.Context(), &out, stores.Kinds...)

@@ -74,7 +74,7 @@ func (v *verdict) Fatal(args ...any) {
 // TestMissing: what is not installed is said to be missing, with the way to get
 // it; where it is required, that is a failure.
 func TestMissing(t *testing.T) {
-	t.Setenv("WPD_STORES_DIR", t.TempDir())
+	t.Setenv("WPD_TEST_STORES_DIR", t.TempDir())
 	start := func(kind stores.Kind) *verdict {
 		v := &verdict{TB: t}
 		done := make(chan struct{})

@@ -1,5 +1,5 @@
 // Command install installs the object stores that tests run against, at pinned
-// versions, below a directory of the user's cache, or of WPD_STORES_DIR. What is
+// versions, below a directory of the user's cache, or of WPD_TEST_STORES_DIR. What is
 // there already stays as it is. It takes no arguments.
 package main
 
