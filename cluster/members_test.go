@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
@@ -593,6 +594,21 @@ func TestMemberSnapshot(t *testing.T) {
 			b.Bytes()[b.Len()/2] ^= 1
 			_, err = fsm.Restore(&b)
 			require.Error(t, err)
+		}
+	})
+}
+
+// Raft's pipeline can lock up a member whose request was refused, see
+// newGroupTransport: there must be none.
+func TestNoPipeline(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		nodes := w.form(3)
+		for _, n := range nodes {
+			for _, s := range n.m().servers() {
+				_, err := n.m().transport.AppendEntriesPipeline(s.ID, s.Address)
+				require.ErrorIs(t, err, raft.ErrPipelineReplicationNotSupported)
+			}
 		}
 	})
 }

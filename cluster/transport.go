@@ -24,11 +24,15 @@ type raftTransport interface {
 // newGroupTransport returns raft's transport to other members.
 func newGroupTransport(m *Member, s *streams) *raft.NetworkTransport {
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		ServerAddressProvider:   addressBook{m},
-		Logger:                  newRaftLogger(m.logger).Named("net"),
-		Stream:                  s,
-		MaxPool:                 poolMax,
-		Timeout:                 rpcTimeout,
+		ServerAddressProvider: addressBook{m},
+		Logger:                newRaftLogger(m.logger).Named("net"),
+		Stream:                s,
+		MaxPool:               poolMax,
+		Timeout:               rpcTimeout,
+		// No pipeline: that of raft 1.7.3 can lock itself up. After an answer that
+		// is not a success nobody reads the others; if one more request is sent
+		// then, that waits for ever, and with it Shutdown, while heartbeats look well.
+		MaxRPCsInFlight:         1,
 		MsgpackUseNewTimeFormat: true,
 	})
 }
@@ -51,8 +55,8 @@ type watchedTransport struct {
 }
 
 // AppendEntries implements raft.Transport. Heartbeats, which VerifyLeader sends
-// at once, always come this way, so that a member that is well is heard of five
-// to ten times per Config.Heartbeat; what is pipelined need not be counted.
+// at once, come this way too, so that a member that is well is heard of five to
+// ten times per Config.Heartbeat.
 func (t *watchedTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	sent := t.answers.begin()
 	err := t.raftTransport.AppendEntries(id, target, args, resp)
