@@ -34,7 +34,7 @@ func (m *Member) openDisk() (err error) {
 		if m.dir, err = openDataDir(m.config.Dir); err != nil {
 			return err
 		}
-		if m.stores, err = openStores(m.dir, newRaftLogger(m.logger)); err != nil {
+		if m.stores, err = openStores(m.dir, m.config.NoSync, newRaftLogger(m.logger)); err != nil {
 			return err
 		}
 	}

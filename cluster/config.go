@@ -98,6 +98,9 @@ type Config struct {
 	// FreeSpace tells, in tests, how many bytes are free where a directory is.
 	// nil: the operating system does, if there is a Dir.
 	FreeSpace func(dir string) (uint64, error)
+	// NoSync is for tests that end members, but never the machine: the raft log
+	// is written without a sync, which may take them most of their time.
+	NoSync bool
 	// Autopilot says how the group is kept whole.
 	Autopilot Autopilot
 

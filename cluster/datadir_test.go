@@ -81,7 +81,7 @@ func withStores(t *testing.T, dir string, f func(*stores)) {
 	t.Helper()
 	d, err := openDataDir(dir)
 	require.NoError(t, err)
-	s, err := openStores(d, newRaftLogger(discard()))
+	s, err := openStores(d, false, newRaftLogger(discard()))
 	require.NoError(t, err)
 	f(s)
 	require.NoError(t, errors.Join(s.close(), d.close()))

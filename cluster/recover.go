@@ -92,7 +92,7 @@ func OpenRecovery(ctx context.Context, c RecoveryConfig) (_ *Recovery, err error
 	if r.dir, err = openDataDir(c.Dir); err != nil {
 		return nil, err
 	}
-	if r.stores, err = openStores(r.dir, newRaftLogger(checked.Logger)); err != nil {
+	if r.stores, err = openStores(r.dir, false, newRaftLogger(checked.Logger)); err != nil {
 		return nil, err
 	}
 	if c.wrap != nil {

@@ -39,7 +39,7 @@ func memoryStores() *stores {
 
 // openStores opens the stores below a data directory and reads all of them
 // once, so that damage is an error here and not a panic in raft's goroutines.
-func openStores(d *dataDir, logger hclog.Logger) (_ *stores, err error) {
+func openStores(d *dataDir, noSync bool, logger hclog.Logger) (_ *stores, err error) {
 	dir, err := d.makeRaft()
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func openStores(d *dataDir, logger hclog.Logger) (_ *stores, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if err := guard(func() error { return s.open(logger) }); err != nil {
+	if err := guard(func() error { return s.open(noSync, logger) }); err != nil {
 		if errors.Is(err, bolterrors.ErrTimeout) {
 			return nil, &LockedError{Dir: d.path}
 		}
@@ -64,9 +64,10 @@ func openStores(d *dataDir, logger hclog.Logger) (_ *stores, err error) {
 	return s, syncDir(dir)
 }
 
-func (s *stores) open(logger hclog.Logger) error {
+func (s *stores) open(noSync bool, logger hclog.Logger) error {
 	bolt, err := raftboltdb.New(raftboltdb.Options{
-		Path: filepath.Join(s.dir, boltName),
+		Path:   filepath.Join(s.dir, boltName),
+		NoSync: noSync,
 		BoltOptions: &bbolt.Options{
 			Timeout:      boltLockTimeout,
 			FreelistType: bbolt.FreelistMapType,

@@ -19,7 +19,7 @@ func (n *Node) openMember(ctx context.Context) (err error) {
 	c, x := &n.cfg, &n.cfg.Cluster
 	member := cluster.Config{
 		Dir: c.DataDir, Name: c.Name, Bucket: n.store, BucketURL: n.store.URL(), Logger: c.Logger, Registerer: c.Registerer,
-		MinFree: c.MinFree, FreeSpace: c.FreeSpace, TTL: x.LeaseTTL, Info: fsm.Node{Version: c.Version, Zone: x.Zone},
+		MinFree: c.MinFree, FreeSpace: c.FreeSpace, NoSync: c.NoSync, TTL: x.LeaseTTL, Info: fsm.Node{Version: c.Version, Zone: x.Zone},
 	}
 	if x.on() {
 		if err := n.openCompany(&member); err != nil {

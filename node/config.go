@@ -52,6 +52,9 @@ type Config struct {
 	// FreeSpace tells, in tests, how many bytes are free where a directory is.
 	// nil: the operating system does.
 	FreeSpace func(dir string) (uint64, error)
+	// NoSync is for tests that end nodes, but never the machine: the metadata
+	// are written without a sync.
+	NoSync bool
 
 	// RequestTimeout bounds one request to the object store; default that of
 	// package blobstore.
