@@ -201,36 +201,6 @@ func logID(m *Member, name string) (id fragment.LogID) {
 	return id
 }
 
-// Everybody starts again at other addresses: gossip finds them, raft's
-// configuration follows.
-func TestAllMove(t *testing.T) {
-	bubble.Test(t, func(t *testing.T) {
-		w := newTown(t)
-		nodes := w.form(3)
-		proposeAt(t, nodes[0], "a")
-		for _, n := range nodes {
-			n.close()
-		}
-		for i, n := range nodes {
-			n.ip = "10.0.1." + string(rune('1'+i))
-			n.config.Network = w.net.host(n.ip)
-			n.config.Listen, n.config.GossipListen, n.config.Info.GRPC = n.ip+":8071", n.ip+":8072", n.ip+":8070"
-			n.config.Join = []string{"10.0.1.1:8072"}
-		}
-		w.startAll(nodes...)
-		require.Equal(t, []string{"a"}, logNames(nodes[0].m()))
-		w.eventually(func() bool {
-			for _, i := range w.leader(nodes...).m().Members() {
-				if i.Raft != w.nodes[i.Name].config.Listen {
-					return false
-				}
-			}
-			return true
-		})
-		require.Equal(t, voters("n1", "n2", "n3"), roles(nodes[0].m()))
-	})
-}
-
 // A node that began without a network gets one, and others join it.
 func TestGrowFromAlone(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
