@@ -93,9 +93,10 @@ func googleCode(e *googleapi.Error) string {
 }
 
 // meaning adds to an SDK's error what it means to us: fs.ErrExist,
-// fs.ErrNotExist, fs.ErrPermission, [ThrottledError]. It is the one place that
-// knows the stores' words, but for what gocloud translates (see cloud.go). An object is missing only where the store says so of
-// an object: a plain 404 may come from anything on the way.
+// fs.ErrNotExist, fs.ErrPermission, [ThrottledError]. With what it calls it is the
+// one place that knows the stores' words; of a store behind gocloud there are only
+// gocloud's codes (see cloud.meaning). An object is missing only where the store
+// says so of an object: a plain 404 may come from anything on the way.
 func meaning(err error) error {
 	a, ok := answerOf(err)
 	if !ok {

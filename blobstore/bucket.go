@@ -47,8 +47,9 @@ func (b *Bucket) limiter(o op) *limiter {
 // a bucket made by [New].
 func (b *Bucket) URL() string { return b.url }
 
-// Raw is what the bucket stands on, each call one attempt, for tests that put
-// faults between. It is closed with the bucket.
+// Raw is what the bucket stands on, each call one attempt, without limits or
+// metrics: for those that judge the store itself, as package doctor does, and for
+// tests. It is closed with the bucket.
 func (b *Bucket) Raw() Raw { return b.raw }
 
 // Delete removes an object. It is no error if there is none. On return it is

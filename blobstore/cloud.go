@@ -18,8 +18,8 @@ import (
 // nothing is to guess it from the bytes.
 const contentType = "application/octet-stream"
 
-// cloud is a store behind gocloud: memory, files by way of our driver, and GCS
-// over gRPC.
+// cloud is a store behind gocloud: memory, GCS over gRPC, and, in tests, files by
+// way of our driver.
 type cloud struct{ bucket *blob.Bucket }
 
 // Create goes through Upload: WriteAll hashes twice.

@@ -134,28 +134,12 @@ func TestCreateRetries(t *testing.T) {
 				if n := strings.Count(log.String(), "trying again"); n < 3 || n > 6 {
 					t.Errorf("%d lines of log for 20 failures:\n%s", n, &log)
 				}
-				if got := gauge(t, reg, "wpd_blobstore_creates_failing"); got != 0 {
+				if got := metric(t, reg, "wpd_blobstore_creates_failing"); got != 0 {
 					t.Errorf("%v creates failing after the end", got)
 				}
 			})
 		})
 	}
-}
-
-// gauge reads one metric without labels.
-func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() == name {
-			return f.GetMetric()[0].GetGauge().GetValue()
-		}
-	}
-	t.Fatalf("no metric %s", name)
-	return 0
 }
 
 func TestCreateUnknown(t *testing.T) {
@@ -171,7 +155,7 @@ func TestCreateUnknown(t *testing.T) {
 		go func() { done <- w.Create(ctx, "k", []byte("body")) }()
 		time.Sleep(30 * time.Second) // of the bubble
 		synctest.Wait()
-		if got := gauge(t, reg, "wpd_blobstore_creates_failing"); got != 1 {
+		if got := metric(t, reg, "wpd_blobstore_creates_failing"); got != 1 {
 			t.Errorf("%v creates failing meanwhile, want 1", got)
 		}
 		err := <-done
@@ -185,7 +169,7 @@ func TestCreateUnknown(t *testing.T) {
 		if unknown.Attempts < 20 || !errors.Is(unknown.Last, errReply) {
 			t.Errorf("facts %+v", unknown)
 		}
-		if got := gauge(t, reg, "wpd_blobstore_creates_failing"); got != 0 {
+		if got := metric(t, reg, "wpd_blobstore_creates_failing"); got != 0 {
 			t.Errorf("%v creates failing after the end", got)
 		}
 	})

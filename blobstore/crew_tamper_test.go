@@ -91,7 +91,12 @@ func (c *crew) run(ctx context.Context, s *schedule) error {
 func (w writer) create(ctx context.Context, b *blobstore.Bucket, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, w.delay+w.deadline)
 	defer cancel()
-	time.Sleep(w.delay)
+	delay := time.NewTimer(w.delay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-ctx.Done():
+	}
 	return b.Create(ctx, key, w.body[:len(w.body)/3], w.body[len(w.body)/3:])
 }
 

@@ -11,7 +11,8 @@
 //   - [Bucket.Create] is a conditional create, retried with the same bytes until
 //     the outcome is known or the context ends. Success means that exactly these
 //     bytes are there and durable. A lost reply does not turn success into a
-//     conflict: after every error the object is read back and compared.
+//     conflict: after an error the object is read back and compared; of one by
+//     which the store asks for fewer requests, the next attempt tells instead.
 //   - "Something else is there" ([ExistsError]) is final: nothing of ours will
 //     ever be under that key, unless somebody deletes what is there now.
 //   - Any other outcome is unknown ([UnknownError]), and says so. The bytes may

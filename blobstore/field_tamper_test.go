@@ -80,7 +80,7 @@ func (f *field) report(t *testing.T, n int) {
 		names = append(names, fmt.Sprintf("%s %+v", name, c))
 	}
 	slices.Sort(names)
-	hedges := f.sum(t, "wpd_blobstore_hedges_total")
+	hedges := metric(t, f.metrics, "wpd_blobstore_hedges_total")
 	t.Logf("timeout %v, %d schedules, %d answers of the server, %v hedges, told %v\n%s", f.timeout, n, f.proxy.Reached(), hedges, f.told, strings.Join(names, "\n"))
 	require.GreaterOrEqual(t, hedges, float64(n/100))
 	require.GreaterOrEqual(t, f.proxy.Reached(), 2*n)
@@ -103,19 +103,4 @@ func (f *field) report(t *testing.T, n int) {
 		}
 		require.GreaterOrEqual(t, c.Hits, least, fault.Name)
 	}
-}
-
-// sum adds up a counter of the writers.
-func (f *field) sum(t *testing.T, name string) (sum float64) {
-	t.Helper()
-	families, err := f.metrics.Gather()
-	require.NoError(t, err)
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			if family.GetName() == name {
-				sum += m.GetCounter().GetValue()
-			}
-		}
-	}
-	return sum
 }

@@ -78,6 +78,7 @@ func (s *gcsStore) options(ctx context.Context, universe string, anonymous bool)
 		if err != nil {
 			return nil, fmt.Errorf("credentials: %w", err)
 		}
+		s.http.CheckRedirect = noRedirect // every request gets the token, wherever it goes
 	}
 	if universe != "" {
 		options = append(options, option.WithUniverseDomain(universe))

@@ -91,7 +91,7 @@ func TestHedge(t *testing.T) {
 				if hedged := p99 < 100*time.Millisecond; hedged != (percent == 5) {
 					t.Errorf("p99 is %v with %d percent", p99, percent)
 				}
-				if percent == 5 && labeled(t, reg, "wpd_blobstore_hedges_total", "second") == 0 {
+				if percent == 5 && metric(t, reg, "wpd_blobstore_hedges_total", "second") == 0 {
 					t.Error("no second request has won")
 				}
 			})

@@ -19,7 +19,8 @@ const (
 // limiter bounds the requests of a kind in flight to a store that asks for
 // fewer: one more per round of answers, three tenths fewer when it throttles or
 // does not answer in time, and no bound as long as it does neither. So it stays
-// just below what the store takes, which changes, and which nobody tells.
+// just below what the store takes, which changes, and which nobody tells. What the
+// store throttles however few there are does not count ([noise]).
 type limiter struct {
 	gauge   prometheus.Gauge
 	waits   prometheus.Counter
@@ -31,33 +32,38 @@ type limiter struct {
 
 	mu      sync.Mutex
 	limit   float64 // requests in flight; at least 1
-	was     float64 // in flight when the store first throttled
+	was     float64 // in flight when the limit began
 	cutAt   time.Time
 	waiting []*waiter // in the order in which they came
+	noise   noise
 }
 
 // slot is one request in flight. It must be released once.
 type slot struct {
-	l    *limiter
-	cuts uint64 // when it began
+	l     *limiter
+	cuts  uint64 // when it began
+	alone bool   // nothing else was in flight then
 }
+
+// slot is that of a request which has just been counted as in flight, so many
+// with it.
+func (l *limiter) slot(inFlight int64) slot { return slot{l, l.cuts.Load(), inFlight == 1} }
 
 // acquire waits, in line, until a request may be sent. It fails with the
 // context's cause if that ends first.
 func (l *limiter) acquire(ctx context.Context) (slot, error) {
 	if !l.on.Load() {
-		l.inFlight.Add(1)
-		return slot{l, l.cuts.Load()}, nil
+		return l.slot(l.inFlight.Add(1)), nil
 	}
-	w := l.enter(true)
+	n, w := l.enter(true)
 	if w == nil {
-		return slot{l, l.cuts.Load()}, nil
+		return l.slot(n), nil
 	}
 	start := time.Now()
 	defer func() { l.seconds.Add(time.Since(start).Seconds()) }()
 	select {
 	case <-w.ready:
-		return slot{l, l.cuts.Load()}, nil
+		return l.slot(w.inFlight), nil
 	case <-ctx.Done():
 		l.leave(w)
 		return slot{}, &notSentError{context.Cause(ctx)}
@@ -66,38 +72,42 @@ func (l *limiter) acquire(ctx context.Context) (slot, error) {
 
 // tryAcquire does not wait.
 func (l *limiter) tryAcquire() (slot, bool) {
-	if l.enter(false) != nil {
+	n, w := l.enter(false)
+	if w != nil {
 		return slot{}, false
 	}
-	return slot{l, l.cuts.Load()}, true
+	return l.slot(n), true
 }
 
 // verdict is what an answer says about the number of requests in flight.
 type verdict int
 
 const (
-	verdictNone  verdict = iota // nothing
-	verdictMore                 // it was answered: there may be more
-	verdictFewer                // throttled, or not answered in time
+	verdictNone      verdict = iota // nothing
+	verdictMore                     // it was answered: there may be more
+	verdictThrottled                // there are to be fewer
+	verdictLate                     // not answered in time: the same
 )
 
 // release ends a request.
 func (s slot) release(v verdict) {
 	l := s.l
 	left := l.inFlight.Add(-1)
-	if v != verdictFewer && !l.on.Load() {
+	if v <= verdictMore && !l.on.Load() {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	alone := s.alone && left == 0
 	switch v {
-	case verdictFewer:
+	case verdictMore:
+		l.noise.answered(alone)
+		l.growLocked(float64(left + 1))
+	case verdictThrottled, verdictLate:
 		// What was sent before the last cut says nothing of the limit since.
-		if s.cuts == l.cuts.Load() {
+		if s.cuts == l.cuts.Load() && (v == verdictLate || !l.noise.throttled(alone)) {
 			l.cutLocked(float64(left + 1))
 		}
-	case verdictMore:
-		l.growLocked(float64(left + 1))
 	}
 	l.nextLocked()
 }
@@ -117,7 +127,8 @@ func (l *limiter) cutLocked(inFlight float64) {
 
 // growLocked adds one request per round of them. One that is not used says
 // nothing about more. There is no limit any more once nobody waits, and as many
-// are let through as when it began, or it began long ago.
+// are let through as when it began, or the last cut was long ago. That is looked at
+// when a request ends: without any the limit, and its gauge, stay as they were.
 func (l *limiter) growLocked(inFlight float64) {
 	if !l.on.Load() {
 		return

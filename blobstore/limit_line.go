@@ -8,24 +8,24 @@ import (
 
 // waiter is a request that waits for its turn.
 type waiter struct {
-	ready chan struct{} // closed under mu, once it is counted as in flight
+	ready    chan struct{} // closed under mu, once it is counted as in flight
+	inFlight int64         // with it, then
 }
 
-// enter counts a request as in flight, and returns nil; or puts it into line, if
-// it may wait, and returns what it waits on.
-func (l *limiter) enter(wait bool) *waiter {
+// enter counts a request as in flight, and says how many there are with it; or
+// puts it into line, if it may wait, and returns what it waits on.
+func (l *limiter) enter(wait bool) (inFlight int64, w *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.on.Load() || len(l.waiting) == 0 && l.roomLocked() {
-		l.inFlight.Add(1)
-		return nil
+		return l.inFlight.Add(1), nil
 	}
-	w := &waiter{ready: make(chan struct{})}
+	w = &waiter{ready: make(chan struct{})}
 	if wait {
 		l.waiting = append(l.waiting, w)
 		l.waits.Inc()
 	}
-	return w
+	return 0, w
 }
 
 // leave takes one out of line. It may have got its turn just now: the next has it.
@@ -46,8 +46,9 @@ func (l *limiter) roomLocked() bool { return l.inFlight.Load() < int64(l.limit) 
 func (l *limiter) nextLocked() {
 	n := 0
 	for n < len(l.waiting) && (!l.on.Load() || l.roomLocked()) {
-		l.inFlight.Add(1)
-		close(l.waiting[n].ready)
+		w := l.waiting[n]
+		w.inFlight = l.inFlight.Add(1)
+		close(w.ready)
 		n++
 	}
 	l.waiting = slices.Delete(l.waiting, 0, n)

@@ -18,9 +18,10 @@ import (
 )
 
 // narrow is a store that takes 10 ms for a create, and takes so many at once; it
-// throttles what is beyond.
+// throttles what is beyond, and what else it is told to.
 type narrow struct {
 	*blobtest.Mem
+	refuses   func() bool // nil: never
 	takes     atomic.Int64
 	inFlight  atomic.Int64
 	peak      atomic.Int64
@@ -33,7 +34,7 @@ func (n *narrow) Create(ctx context.Context, key string, parts [][]byte) error {
 	now := n.inFlight.Add(1)
 	n.peak.Store(max(n.peak.Load(), now))
 	n.sent.Add(1)
-	if now > n.takes.Load() {
+	if now > n.takes.Load() || n.refuses != nil && n.refuses() {
 		n.throttled.Add(1)
 		return &blobstore.ThrottledError{Err: errors.New("slow down")}
 	}
@@ -88,41 +89,23 @@ func TestLimitFindsWhatTheStoreTakes(t *testing.T) {
 		if sent-throttled < full*3/4 || throttled > sent/20 || store.peak.Load() > takes+3 {
 			t.Errorf("want at least three quarters of what the store can take, one in twenty throttled, and not much above %d at once", takes)
 		}
-		if limit := labeled(t, reg, "wpd_blobstore_in_flight_limit_requests", "writes"); limit < takes/2 || limit > takes+2 {
+		if limit := metric(t, reg, "wpd_blobstore_in_flight_limit_requests", "writes"); limit < takes/2 || limit > takes+2 {
 			t.Errorf("the limit is %v, want about %d", limit, takes)
 		}
-		if labeled(t, reg, "wpd_blobstore_limit_waits_total", "writes") == 0 || labeled(t, reg, "wpd_blobstore_limit_wait_seconds_total", "writes") == 0 {
+		if metric(t, reg, "wpd_blobstore_limit_waits_total", "writes") == 0 || metric(t, reg, "wpd_blobstore_limit_wait_seconds_total", "writes") == 0 {
 			t.Error("nobody waited")
 		}
 
 		store.takes.Store(1000)
 		store.peak.Store(0)
 		time.Sleep(5 * time.Second)
-		if limit := labeled(t, reg, "wpd_blobstore_in_flight_limit_requests", "writes"); limit != 0 || store.peak.Load() != workers {
+		if limit := metric(t, reg, "wpd_blobstore_in_flight_limit_requests", "writes"); limit != 0 || store.peak.Load() != workers {
 			t.Errorf("5 s after the store takes all: limit %v, %d at once; want none, %d", limit, store.peak.Load(), workers)
 		}
 		if made, there := stop(), len(store.Keys("")); int(made) != there {
 			t.Errorf("%d acknowledged, %d there", made, there)
 		}
 	})
-}
-
-// labeled reads one metric with one label.
-func labeled(t *testing.T, reg *prometheus.Registry, name, label string) float64 {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
-				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
-			}
-		}
-	}
-	t.Fatalf("no metric %s of %s", name, label)
-	return 0
 }
 
 // TestLimitByTimeouts: on a line so slow that eight requests at once never end

@@ -70,7 +70,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"won"})),
 		limit: register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "wpd_blobstore_in_flight_limit_requests",
-			Help: "Requests in flight that the store is thought to take, by kind (writes, reads); 0: it has not throttled, there is no limit. A low one means that the store throttles or is slow.",
+			Help: "Requests in flight that the store is thought to take, by kind (writes, reads); 0: it has not throttled for long, there is no limit. A low one means that the store throttles or is slow; without requests it stays as it was.",
 		}, []string{"kind"})),
 		waits: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "wpd_blobstore_limit_waits_total",

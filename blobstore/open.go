@@ -100,7 +100,8 @@ func openRaw(ctx context.Context, u *url.URL, log *slog.Logger) (Raw, error) {
 	return nil, fmt.Errorf("%w: unknown scheme %q: want file, s3, gs, azblob or mem", ErrURL, u.Scheme)
 }
 
-// openFile opens file:///absolute/path.
+// openFile opens file:///absolute/path, without gocloud in the way, which copies
+// every object once more, and opens every file that it lists.
 func openFile(u *url.URL) (Raw, error) {
 	switch {
 	case u.Host != "" && u.Host != "localhost":
@@ -110,17 +111,7 @@ func openFile(u *url.URL) (Raw, error) {
 	case u.RawQuery != "":
 		return nil, fmt.Errorf("%w: file:// takes no parameter but prefix, not %q", ErrURL, u.RawQuery)
 	}
-	bucket, err := filebucket.OpenBucket(filepath.FromSlash(u.Path))
-	if err != nil {
-		return nil, err
-	}
-	// Without gocloud in the way, which copies every object once more.
-	c := &cloud{bucket: bucket}
-	var f *filebucket.Bucket
-	if bucket.As(&f) {
-		return &files{Bucket: f, opened: c}, nil
-	}
-	return c, nil
+	return filebucket.Open(filepath.FromSlash(u.Path))
 }
 
 // openCloud opens a store with a client of our own: gocloud's openers leave the
@@ -135,16 +126,6 @@ func openCloud(ctx context.Context, u *url.URL, log *slog.Logger) (Raw, error) {
 	}
 	return openGCS(ctx, u)
 }
-
-// files is a file bucket that was opened through gocloud, without gocloud in the
-// way: its creates copy no byte, its listings open no file.
-type files struct {
-	*filebucket.Bucket
-	opened *cloud
-}
-
-// Close closes the bucket as it was opened.
-func (f *files) Close() error { return f.opened.Close() }
 
 // show is a URL without what may be secret: user info, and the values of
 // parameters that are not known to be harmless.

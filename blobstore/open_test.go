@@ -86,8 +86,8 @@ func TestOpenPrefix(t *testing.T) {
 	}
 }
 
-// TestFileCopiesNothing: gocloud opens file://, but no create passes through its
-// writers, which hold the object once more.
+// TestFileCopiesNothing: no create of a file passes through gocloud's writers,
+// which hold the object once more.
 func TestFileCopiesNothing(t *testing.T) {
 	b, err := blobstore.Open(t.Context(), "file://"+t.TempDir(), blobstore.Options{})
 	require.NoError(t, err)

@@ -29,16 +29,17 @@ type Options struct {
 
 	// HedgePercent is how many of a hundred creates may be sent a second time,
 	// because the first request takes longer than 95 % of the recent ones of
-	// about that size (with 1 to 4, than 99 to 96 %); 1 to 100. That shortens the rare long waits of stores
-	// that are fast mostly, and costs at most that many more requests. Zero
-	// means none.
+	// about that size (with 1 to 4, than 99 to 96 %); 1 to 100. That shortens
+	// the rare long waits of stores that are fast mostly, and costs at most
+	// that many more requests. Zero means none.
 	HedgePercent int
 
 	// Jitter returns numbers in [0, 1) and may be called at any time by
 	// several goroutines. Nil means math/rand/v2.
 	Jitter func() float64
 
-	// Logger is told of creates that keep failing. Nil means silence.
+	// Logger is told of creates that keep failing, of objects of a probe that
+	// could not be removed, and what S3's SDK has to say. Nil means silence.
 	Logger *slog.Logger
 
 	// Registerer gets the metrics. Nil means that they are counted for

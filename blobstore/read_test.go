@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +64,37 @@ func TestReadCanceled(t *testing.T) {
 		defer cancel()
 		if _, _, err := w.ReadRange(ctx, "k", 0, 1); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errReply) {
 			t.Errorf("ReadRange = %v, want the deadline and the last error", err)
+		}
+	})
+}
+
+// TestReadCanceledInLine: a read that was sent, and waits for its turn to be sent
+// again when its time is over, says what was wrong with it, and not that nothing
+// was sent.
+func TestReadCanceledInLine(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		w := newWorld(blobstore.Options{})
+		throttled := w.faults.Add(blobtest.Fault{Kind: blobtest.Read, Prefix: "k", Before: &blobstore.ThrottledError{Err: errReply}, Count: 1})
+		// One throttled alone makes the limit one, which this one takes up.
+		hang := w.faults.Add(blobtest.Fault{Kind: blobtest.Read, Prefix: "other", Hang: true})
+		var reading sync.WaitGroup
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		w.faults.Hook(func(_ context.Context, op blobtest.Op) error {
+			if op.Key == "k" {
+				reading.Go(func() {
+					time.Sleep(time.Millisecond) // of the bubble, until the limit is one
+					_, _, _ = w.ReadRange(ctx, "other", 0, 1)
+				})
+			}
+			return nil
+		})
+		_, _, err := w.ReadRange(ctx, "k", 0, 1)
+		reading.Wait()
+		wantHits(t, throttled, 1)
+		wantHits(t, hang, 1)
+		if w.faults.Count(blobtest.Read) != 2 || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errReply) || strings.Contains(err.Error(), "nothing was sent") {
+			t.Errorf("ReadRange = %v, want the deadline and the last error of what was sent", err)
 		}
 	})
 }

@@ -54,8 +54,10 @@ func (a *attempts) try(ctx context.Context, do func(ctx context.Context) error) 
 // deadline had passed.
 func judge(err error, late bool) verdict {
 	switch {
-	case late, throttled(err):
-		return verdictFewer
+	case late:
+		return verdictLate
+	case throttled(err):
+		return verdictThrottled
 	case err == nil, final(err):
 		return verdictMore
 	}
@@ -92,34 +94,35 @@ func (a *attempts) wait(ctx context.Context, last error) error {
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	case <-t.C:
-		return nil
 	}
+	return context.Cause(ctx) // nil: it has not ended
 }
 
 // bounded repeats an operation that changes nothing when it is repeated, until
 // it succeeds, is answered for good, or has been tried MaxAttempts times.
 func (b *Bucket) bounded(ctx context.Context, op op, key string, do func(ctx context.Context) error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s %s: %w", op, key, context.Cause(ctx))
+	}
 	a := attempts{b: b, op: op}
+	var last error // of what was sent
 	for {
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s %s: %w", op, key, context.Cause(ctx))
-		}
 		err := a.try(ctx, do)
 		switch {
 		case err == nil:
 			return nil
-		case notSent(err):
-			return fmt.Errorf("%s %s: %w", op, key, err)
-		case final(err):
+		case notSent(err) && last != nil:
+			return fmt.Errorf("%s %s: %w; last error: %w", op, key, context.Cause(ctx), last)
+		case notSent(err), final(err):
 			return fmt.Errorf("%s %s: %w", op, key, err)
 		case a.made >= b.opts.MaxAttempts:
 			return fmt.Errorf("%s %s: %d attempts: %w", op, key, a.made, err)
 		}
-		if cerr := a.wait(ctx, err); cerr != nil {
-			return fmt.Errorf("%s %s: %w; last error: %w", op, key, cerr, err)
+		if cause := a.wait(ctx, err); cause != nil {
+			return fmt.Errorf("%s %s: %w; last error: %w", op, key, cause, err)
 		}
+		last = err
 	}
 }
 

@@ -29,11 +29,7 @@ func fakeServer(t *testing.T) server {
 	h := httptest.NewServer(fakes3.New())
 	t.Cleanup(h.Close)
 	addr := h.Listener.Addr().String()
-	return server{addr, fakes3.URL(addr, "bucket"), func(t testing.TB, _ string) {
-		for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
-			t.Setenv(name, "any")
-		}
-	}}
+	return server{addr, fakes3.URL(addr, "bucket"), func(t testing.TB, _ string) { fakes3.Setenv(t) }}
 }
 
 // realServer is a process; where it isn't installed, the test is skipped.

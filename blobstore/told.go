@@ -16,8 +16,9 @@ func Told(err error) (status int, code string, ok bool) {
 
 // ClockOffset is how far the store's clock is ahead of this machine's (negative:
 // behind), as far as its answers so far tell: within [least, most], which are a
-// second or two apart, as answers tell the time in seconds. ok is false where the store has not told the time. Nothing rests on it but
-// signatures, which S3 refuses when the clocks are a quarter of an hour apart.
+// second or two apart, as answers tell the time in seconds. ok is false where the
+// store has not told the time. Nothing rests on it but signatures, which S3
+// refuses when the clocks are a quarter of an hour apart.
 func (b *Bucket) ClockOffset() (least, most time.Duration, ok bool) {
 	raw := b.raw
 	if p, is := raw.(prefixed); is {

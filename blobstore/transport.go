@@ -54,10 +54,10 @@ func (t *transport) Do(req *http.Request) (*http.Response, error) { return t.Rou
 // client is for those who want an http.Client. It follows no redirect, as Do
 // follows none: a request that is signed for one host is not for another.
 func (t *transport) client() *http.Client {
-	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
+	return &http.Client{Transport: t, CheckRedirect: noRedirect}
 }
+
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // close ends the idle connections, and makes those in use end with their request.
 func (t *transport) close() { t.http.CloseIdleConnections() }

@@ -57,14 +57,19 @@ func (c *Crew) race(h heat) ([][]race.Claim, error) {
 		return nil, fmt.Errorf("another process of the race has ended: %w", err)
 	}
 	var claims [][]race.Claim
-	if err := json.Unmarshal(line, &claims); err != nil || len(claims) != len(h.Keys) {
+	if err := json.Unmarshal(line, &claims); err != nil {
 		return nil, fmt.Errorf("another process of the race says %.200q: %w", line, err)
+	}
+	if len(claims) != len(h.Keys) {
+		return nil, fmt.Errorf("another process of the race tells of %d races, not of %d", len(claims), len(h.Keys))
 	}
 	return claims, nil
 }
 
 // Serve is what runs in a process of a crew: it takes part in the races that are
-// asked for by in, and answers on out, until in or ctx ends. Neither is an error.
+// asked for by in, and answers on out, until in ends. That is no error, nor is
+// the end of ctx: it ends a race, and Serve returns with the next line of in, or
+// its end.
 func Serve(ctx context.Context, bucket *blobstore.Bucket, in io.Reader, out io.Writer) error {
 	lines := json.NewDecoder(in)
 	answers := json.NewEncoder(out)

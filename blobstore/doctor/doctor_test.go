@@ -8,10 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"net"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -115,8 +118,7 @@ func TestGood(t *testing.T) {
 // TestUnsafeServers: the servers that get conditions wrong are found out, by
 // nothing else than that.
 func TestUnsafeServers(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "any")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "any")
+	fakes3.Setenv(t)
 	for flaw, want := range map[fakes3.Flaw]map[string]doctor.Verdict{
 		fakes3.Ignores: {"one-winner": doctor.Broken, "one-winner-8mib": doctor.Broken, "refuses": doctor.Broken, "keeps": doctor.Broken},
 		fakes3.Races:   {"one-winner": doctor.Broken, "one-winner-8mib": doctor.Broken},
@@ -147,9 +149,12 @@ func TestUnsafeServers(t *testing.T) {
 type flawed struct {
 	*blobtest.Mem
 	how string
+	// looked has a read that began since it was emptied.
+	looked chan struct{}
+}
 
-	mu    sync.Mutex
-	reads int
+func newFlawed(how string) *flawed {
+	return &flawed{Mem: blobtest.NewMem(), how: how, looked: make(chan struct{}, 1)}
 }
 
 func (f *flawed) is(how, key, part string) bool { return f.how == how && strings.Contains(key, part) }
@@ -164,13 +169,19 @@ func (f *flawed) Create(ctx context.Context, key string, parts [][]byte) error {
 	case f.is("shows parts", key, "/whole/"):
 		for n := range 8 {
 			f.Put(key, body[:len(body)*n/8])
-			f.mu.Lock()
-			was := f.reads
-			f.mu.Unlock()
-			for f.readsSince(was) == 0 && ctx.Err() == nil {
-				time.Sleep(100 * time.Microsecond)
+			select {
+			case <-f.looked: // at what was there before
+			default:
+			}
+			select {
+			case <-f.looked:
+			case <-ctx.Done():
+				return context.Cause(ctx)
 			}
 		}
+		f.Put(key, body)
+		return nil
+	case f.is("lets all win", key, "/race/"):
 		f.Put(key, body)
 		return nil
 	case f.is("refuses and keeps nothing", key, "/race/"):
@@ -179,16 +190,11 @@ func (f *flawed) Create(ctx context.Context, key string, parts [][]byte) error {
 	return f.Mem.Create(ctx, key, parts)
 }
 
-func (f *flawed) readsSince(n int) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.reads - n
-}
-
 func (f *flawed) ReadRange(ctx context.Context, key string, offset, length int64) ([]byte, int64, error) {
-	f.mu.Lock()
-	f.reads++
-	f.mu.Unlock()
+	select {
+	case f.looked <- struct{}{}:
+	default:
+	}
 	data, size, err := f.Mem.ReadRange(ctx, key, offset, length)
 	switch {
 	case f.is("remembers that there was nothing", key, "/read/") && err == nil:
@@ -229,7 +235,7 @@ func (f *flawed) Delete(ctx context.Context, key string) error {
 	switch {
 	case f.is("deletes nothing", key, "/deleted/"):
 		return nil
-	case f.how == "lets others win later":
+	case strings.HasPrefix(f.how, "lets others win later"):
 		for _, k := range f.Keys("") {
 			if strings.Contains(k, "/race/") {
 				f.Put(k, []byte("process7.7\n"))
@@ -254,8 +260,7 @@ func TestFlaws(t *testing.T) {
 		"lets others win later":            "stays",
 	} {
 		t.Run(how, func(t *testing.T) {
-			o := short()
-			r, err := doctor.Examine(t.Context(), blobstore.New(&flawed{Mem: blobtest.NewMem(), how: how}, blobstore.Options{}), doctor.SmallLarge(o))
+			r, err := doctor.Examine(t.Context(), blobstore.New(newFlawed(how), blobstore.Options{}), doctor.SmallLarge(short()))
 			require.NoError(t, err)
 			requireVerdicts(t, r, map[string]doctor.Verdict{promise: doctor.Broken})
 			require.Equal(t, doctor.Broken, r.Result)
@@ -285,7 +290,9 @@ func TestUnclear(t *testing.T) {
 		require.Contains(t, r.Findings[0].Seen, "only 0 of 8 races were decided: 32 creates were not answered")
 	})
 	t.Run("replies are lost", func(t *testing.T) {
-		f, b := faulty(blobtest.Fault{Kind: blobtest.Create, After: blobtest.ErrFault, Match: func(op blobtest.Op) bool { return op.N%4 == 0 }})
+		f, b := faulty(blobtest.Fault{Kind: blobtest.Create, After: blobtest.ErrFault, Match: func(op blobtest.Op) bool {
+			return op.N%4 == 0 || strings.HasSuffix(op.Key, "/race/000003") // whoever wins that
+		}})
 		r, err := doctor.Examine(t.Context(), b, o)
 		require.NoError(t, err)
 		requireVerdicts(t, r, none)
@@ -307,6 +314,17 @@ func TestUnclear(t *testing.T) {
 		require.NoError(t, err)
 		requireVerdicts(t, r, map[string]doctor.Verdict{"one-winner": doctor.Unclear, "one-winner-8mib": doctor.Unclear})
 		require.Contains(t, r.Findings[0].Seen, "has ended")
+	})
+	t.Run("a process of the race says too little", func(t *testing.T) {
+		_, b := faulty()
+		o := o
+		o.Crew = []*doctor.Crew{doctor.NewCrew(io.Discard, strings.NewReader("[[]]\nnonsense\n"))}
+		r, err := doctor.Examine(t.Context(), b, o)
+		require.NoError(t, err)
+		requireVerdicts(t, r, map[string]doctor.Verdict{"one-winner": doctor.Unclear, "one-winner-8mib": doctor.Unclear})
+		require.Contains(t, r.Findings[0].Seen, "of 1 races, not of 4")
+		require.Contains(t, r.Findings[1].Seen, `"nonsense`)
+		require.NotContains(t, r.Findings[0].Seen+r.Findings[1].Seen, "%!")
 	})
 	t.Run("the time is over", func(t *testing.T) {
 		f, b := faulty()
@@ -330,6 +348,81 @@ func TestUnclear(t *testing.T) {
 		require.Nil(t, r)
 		require.ErrorIs(t, err, fs.ErrPermission)
 		require.Equal(t, 4, f.Count(blobtest.Create))
+	})
+}
+
+// TestRefusesAndHangsUp: a store may refuse a large create before it has read the
+// bytes, and what it says is lost with the connection. That is no reason to doubt
+// it, if the object is as it was; to refuse a small one so is.
+func TestRefusesAndHangsUp(t *testing.T) {
+	reset := &net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.ECONNRESET)}
+	for what, c := range map[string]struct {
+		fault  blobtest.Fault
+		suffix string
+		want   map[string]doctor.Verdict
+	}{
+		"large":           {blobtest.Fault{Before: reset}, "/refused/4096", none},
+		"large, not said": {blobtest.Fault{Before: blobtest.ErrFault}, "/refused/4096", map[string]doctor.Verdict{"refuses": doctor.Unclear}},
+		"small":           {blobtest.Fault{Before: reset}, "/refused/1344", map[string]doctor.Verdict{"refuses": doctor.Unclear, "keeps": doctor.Unclear}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			f := blobtest.NewFaults(blobtest.NewMem())
+			fault := c.fault
+			fault.Kind, fault.Skip = blobtest.Create, 1
+			fault.Match = func(op blobtest.Op) bool { return strings.HasSuffix(op.Key, c.suffix) }
+			rule := f.Add(fault)
+			r, err := doctor.Examine(t.Context(), blobstore.New(f, blobstore.Options{}), doctor.SmallLarge(short()))
+			require.NoError(t, err)
+			requireVerdicts(t, r, c.want)
+			require.Equal(t, 4, rule.Hits())
+			if c.want["refuses"] == "" {
+				require.Contains(t, r.Findings[2].Seen, "hung up in 4 attempts, after which the object was as before")
+			}
+		})
+	}
+}
+
+// TestBrokenBeforeUnclear: that a promise was seen to be broken is no less so if
+// the test of it could not be brought to its end.
+func TestBrokenBeforeUnclear(t *testing.T) {
+	o := doctor.SmallLarge(short())
+	t.Run("one-winner", func(t *testing.T) {
+		o := o
+		// A process that takes part in the first heat, and dies then.
+		o.Crew = []*doctor.Crew{doctor.NewCrew(io.Discard, strings.NewReader("[[],[],[],[]]\n"))}
+		r, err := doctor.Examine(t.Context(), blobstore.New(newFlawed("lets all win"), blobstore.Options{}), o)
+		require.NoError(t, err)
+		requireVerdicts(t, r, map[string]doctor.Verdict{"one-winner": doctor.Broken, "one-winner-8mib": doctor.Unclear})
+		require.Contains(t, r.Findings[0].Seen, "wrong in 4 of 4 races")
+		require.Contains(t, r.Findings[1].Seen, "has ended")
+	})
+	t.Run("stays", func(t *testing.T) {
+		// Those that were replaced can't be read any more, but for one, which is
+		// read when all others have failed.
+		f := blobtest.NewFaults(newFlawed("lets others win later"))
+		b := blobstore.New(f, blobstore.Options{BackoffMin: time.Millisecond, MaxAttempts: 2})
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		var fails *blobtest.Rule
+		o := o
+		o.Progress = func(what string, _, _ int) {
+			if what != "what was created is the same at the end" {
+				return
+			}
+			last := func(op blobtest.Op) bool { return strings.HasSuffix(op.Key, "/race/000007") }
+			waits := f.Add(blobtest.Fault{Kind: blobtest.Read, Match: last, Hang: true})
+			fails = f.Add(blobtest.Fault{Kind: blobtest.Read, Before: blobtest.ErrFault})
+			waiting.Go(func() {
+				_ = fails.Wait(ctx, 2*(o.Rounds+o.Large-1)) // ctx is over if not so many are tried
+				waits.Release()
+			})
+		}
+		r, err := doctor.Examine(t.Context(), b, o)
+		cancel()
+		waiting.Wait()
+		require.NoError(t, err)
+		requireVerdicts(t, r, map[string]doctor.Verdict{"stays": doctor.Broken})
+		require.Equal(t, 2*(o.Rounds+o.Large-1), fails.Hits())
 	})
 }
 

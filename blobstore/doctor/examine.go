@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	mathrand "math/rand/v2"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/wpd-io/wpd/blobstore"
@@ -26,8 +24,6 @@ const (
 	// entry of 1 KiB.
 	largeBytes = rawlimit.ObjectBytesMax
 	smallBytes = 1344
-	// accessTries is how often a first create is tried.
-	accessTries = 4
 )
 
 // Options says how long to look. Its zero value is a thorough examination.
@@ -82,13 +78,12 @@ type exam struct {
 	opts   Options
 	bucket *blobstore.Bucket
 	raw    blobstore.Raw
-	large  int    // bytes of a large object
 	prefix string // of all keys
 	report *Report
 
-	mu     sync.Mutex
-	made   map[string]bool // keys of objects that may be there
-	owners map[string]string
+	made    map[string]bool   // keys of objects that may be there
+	owners  map[string]string // of what was raced for, by key; "": nobody's
+	refused []int             // bytes of what was created and then again
 }
 
 // Examine tests a store. An error means that it could not be used at all, or that
@@ -98,7 +93,7 @@ type exam struct {
 func Examine(ctx context.Context, bucket *blobstore.Bucket, opts Options) (*Report, error) {
 	opts = opts.withDefaults()
 	x := &exam{
-		opts: opts, bucket: bucket, raw: bucket.Raw(), large: opts.large, prefix: rawlimit.ScratchPrefix + "doctor-" + strings.ToLower(rand.Text()) + "/",
+		opts: opts, bucket: bucket, raw: bucket.Raw(), prefix: rawlimit.ScratchPrefix + "doctor-" + strings.ToLower(rand.Text()) + "/",
 		report: &Report{Bucket: bucket.URL(), Processes: 1 + len(opts.Crew)},
 		made:   make(map[string]bool), owners: make(map[string]string),
 	}
@@ -167,57 +162,19 @@ func (x *exam) access(ctx context.Context) error {
 		}
 		return err
 	}
-	pause := 50 * time.Millisecond
-	for n := 1; ; n++ {
-		err := x.once(ctx, key, smallBytes)
-		switch {
-		case err == nil, errors.Is(err, fs.ErrExist): // an attempt whose reply was lost
-			return nil
-		case n == accessTries, ctx.Err() != nil:
-			return err
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return err
-		case <-t.C:
-			pause *= 3
-		}
+	first := body(key, smallBytes)
+	err := tries(ctx, func() error { return x.once(ctx, key, first) })
+	if errors.Is(err, fs.ErrExist) { // an attempt whose reply was lost
+		return nil
 	}
+	return err
 }
 
-// key makes a key, and notes that there may be an object.
+// key makes a key, and notes that there may be an object. Not for concurrent use.
 func (x *exam) key(format string, args ...any) string {
 	key := x.prefix + fmt.Sprintf(format, args...)
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	x.made[key] = true
 	return key
-}
-
-// body is size random bytes that follow from the end of a key, which no two keys
-// have in common.
-func body(key string, size int) []byte {
-	var seed [32]byte
-	copy(seed[:], key[max(len(key)-len(seed), 0):])
-	b := make([]byte, size)
-	_, _ = mathrand.NewChaCha8(seed).Read(b) // never fails
-	return b
-}
-
-// once is one attempt of a create.
-func (x *exam) once(ctx context.Context, key string, size int) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	return x.raw.Create(ctx, key, [][]byte{body(key, size)})
-}
-
-// create creates an object, for which nobody else races.
-func (x *exam) create(ctx context.Context, key string, size int) error {
-	ctx, cancel := context.WithTimeout(ctx, 4*requestTimeout)
-	defer cancel()
-	return x.bucket.Create(ctx, key, body(key, size))
 }
 
 // remove removes what was made, and says what is left; "": nothing.

@@ -13,20 +13,17 @@ var dirs = []string{"A", "Z", "_", "a", "a-", "a.", "a0", "aa", "aé", "b"}
 
 // list lists once, as the store has it: nothing is sorted or checked.
 func (x *exam) list(ctx context.Context, prefix, after string) (keys []string, err error) {
-	for range accessTries {
-		keys, err = nil, nil
-		var key string
-		for key, err = range x.raw.List(ctx, prefix, after) {
+	err = tries(ctx, func() error {
+		keys = nil
+		for key, err := range x.raw.List(ctx, prefix, after) {
 			if err != nil {
-				break
+				return err
 			}
 			keys = append(keys, key)
 		}
-		if err == nil || ctx.Err() != nil {
-			return keys, err
-		}
-	}
-	return nil, err
+		return nil
+	})
+	return keys, err
 }
 
 // listAfterCreate lists each object as soon as it is created.

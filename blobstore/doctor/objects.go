@@ -13,16 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// each does something for all keys, some at a time, until one fails.
-func each(ctx context.Context, keys []string, do func(ctx context.Context, key string) error) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(manyAtOnce)
-	for _, key := range keys {
-		g.Go(func() error { return do(ctx, key) })
-	}
-	return g.Wait()
-}
-
 // same checks that an object is as create made it.
 func (x *exam) same(ctx context.Context, key string, size int) error {
 	got, n, err := x.bucket.ReadRange(ctx, key, 0, math.MaxInt64)
@@ -74,18 +64,18 @@ func (x *exam) whole(ctx context.Context) (string, error) {
 		g, gctx := errgroup.WithContext(ctx)
 		g.Go(func() error {
 			defer close(done)
-			return x.create(gctx, key, x.large)
+			return x.create(gctx, key, x.opts.large)
 		})
 		g.Go(func() error {
 			again := time.NewTimer(lookPause)
 			defer again.Stop()
 			for {
-				tail, size, err := x.bucket.ReadRange(gctx, key, int64(x.large)-64, 64)
+				tail, size, err := x.bucket.ReadRange(gctx, key, int64(x.opts.large)-64, 64)
 				switch {
 				case err != nil && !errors.Is(err, fs.ErrNotExist):
 					return err
-				case err == nil && (size != int64(x.large) || len(tail) != 64):
-					return brokenf("of an object of %d bytes that is being created, %d can be read", x.large, size)
+				case err == nil && (size != int64(x.opts.large) || len(tail) != 64):
+					return brokenf("of an object of %d bytes that is being created, %d can be read", x.opts.large, size)
 				}
 				looks.Add(1)
 				again.Reset(lookPause)
@@ -99,7 +89,7 @@ func (x *exam) whole(ctx context.Context) (string, error) {
 		if err := g.Wait(); err != nil {
 			return "", err
 		}
-		if err := x.same(ctx, key, x.large); err != nil {
+		if err := x.same(ctx, key, x.opts.large); err != nil {
 			return "", err
 		}
 	}

@@ -51,7 +51,7 @@ func (x *exam) speeds(ctx context.Context) {
 	if x.opts.SpeedTime < 0 {
 		return
 	}
-	for i, r := range []run{{smallBytes, 1, 2000}, {smallBytes, parallel, 4000}, {x.large, 1, 16}, {x.large, parallel, 48}} {
+	for i, r := range []run{{smallBytes, 1, 2000}, {smallBytes, parallel, 4000}, {x.opts.large, 1, 16}, {x.opts.large, parallel, 48}} {
 		x.opts.Progress("measure requests of "+fmt.Sprint(r.bytes)+" bytes", i, 4)
 		prefix := fmt.Sprintf("%sspeed-%d/", x.prefix, i)
 		limit := rawlimit.New(x.bucket, prefix, uint64(i))

@@ -1,6 +1,7 @@
 package tamper
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"time"
@@ -88,14 +89,14 @@ func (f Fault) withDefaults() Fault {
 	case "":
 		f.Do = Pass
 	case Refuse:
-		f.Status = or(f.Status, http.StatusServiceUnavailable)
+		f.Status = cmp.Or(f.Status, http.StatusServiceUnavailable)
 	case Lie:
-		f.Status = or(f.Status, http.StatusPreconditionFailed)
+		f.Status = cmp.Or(f.Status, http.StatusPreconditionFailed)
 	case Pass, Cut, Reset, Hang, Late, Drop, Slow, Short, Tear, Flip:
 	default:
 		panic(fmt.Sprintf("tamper: there is no effect %q", f.Do))
 	}
-	f.Bytes = or(f.Bytes, 1)
+	f.Bytes = cmp.Or(f.Bytes, 1)
 	if f.Name == "" {
 		f.Name = string(f.Do)
 		if f.Status != 0 {
@@ -103,13 +104,6 @@ func (f Fault) withDefaults() Fault {
 		}
 	}
 	return f
-}
-
-func or(n, zero int) int {
-	if n == 0 {
-		return zero
-	}
-	return n
 }
 
 // Count tells how often something took effect.

@@ -56,8 +56,7 @@ func TestNode(t *testing.T) {
 	t.Run("fake", func(t *testing.T) {
 		h := httptest.NewServer(fakes3.New())
 		t.Cleanup(h.Close)
-		t.Setenv("AWS_ACCESS_KEY_ID", "any")
-		t.Setenv("AWS_SECRET_ACCESS_KEY", "any")
+		fakes3.Setenv(t)
 		addr := h.Listener.Addr().String()
 		runNode(t, addr, fakes3.URL(addr, "bucket"))
 	})

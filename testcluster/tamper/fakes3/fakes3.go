@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -33,9 +34,22 @@ type object struct {
 func New() *Server { return &Server{objects: make(map[string]object)} }
 
 // URL is what blobstore.Open takes for a bucket of a server at HOST:PORT; with it
-// go any AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment.
+// go any AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment. See
+// [Setenv].
 func URL(addr, bucket string) string {
 	return fmt.Sprintf("s3://%s?endpoint=http://%s&region=us-east-1&use_path_style=true", bucket, addr)
+}
+
+// Setenv gives the clients in this process credentials, until the test ends, and
+// keeps them from asking elsewhere.
+func Setenv(t testing.TB) {
+	t.Helper()
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_SESSION_TOKEN": "",
+		"AWS_EC2_METADATA_DISABLED": "true",
+	} {
+		t.Setenv(name, value)
+	}
 }
 
 // Object returns a copy of an object, and whether there is one.

@@ -63,7 +63,7 @@ func (u *Unsafe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case u.flaw == Ignores:
 			r.Header.Del("If-None-Match")
 			if there {
-				u.count(1)
+				u.replaced()
 			}
 		case u.flaw == Races && !there:
 			if u.look(name) {
@@ -103,8 +103,9 @@ func (u *Unsafe) look(name string) (others bool) {
 	return x.creates > 1
 }
 
-func (u *Unsafe) count(n int) {
+// replaced counts a create that is stored over an object.
+func (u *Unsafe) replaced() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.broken += n
+	u.broken++
 }
