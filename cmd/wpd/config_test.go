@@ -176,7 +176,7 @@ func TestConfigErrors(t *testing.T) {
 func TestEverySettingIsAKnob(t *testing.T) {
 	others := map[string]bool{ // not settings, but what a process gives a node
 		"node.Store": true, "node.Listener": true, "node.Log": true, "node.Limits": true, "node.Cluster": true, "node.Reflection": true, "node.Version": true, "node.Commit": true,
-		"node.Settings": true, "node.FreeSpace": true, "node.Level": true, "node.Logger": true, "node.Registerer": true,
+		"node.Settings": true, "node.FreeSpace": true, "node.Level": true, "node.Logger": true, "node.Registerer": true, "node.NoSync": true,
 		"cluster.Network": true, "wal.Store": true, "wal.Meta": true, "wal.Peers": true, "wal.Identity": true, "wal.Logger": true, "wal.Admit": true, "wal.Registerer": true,
 	}
 	s := newSettings()
