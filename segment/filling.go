@@ -21,6 +21,7 @@ type filling struct {
 	n        uint64
 	since    time.Time // when the first thing came in
 	lone     bool      // nothing else was on its way then, to the store or to us
+	kept     bool      // for what is said to come, see flood
 	builder  fragment.Builder
 	attached []fragment.Attached
 	logs     map[fragment.LogID]*touched

@@ -16,8 +16,19 @@ const (
 	// busy, what comes may stop for almost as long.
 	floodPause = 8 * time.Millisecond
 	// floodSureMost is for how long at most an open fragment is kept for what is
-	// said to come.
+	// said to come, unless a create takes longer.
 	floodSureMost = 50 * time.Millisecond
+	// floodSurePause is floodPause where half a fragment is said to come.
+	floodSurePause = 25 * time.Millisecond
+	// floodLittleMost is floodSureMost where less than half a fragment is said to
+	// come, and floodBeginMost as long as the flood is not older than floodBegin:
+	// then more and more is.
+	floodLittleMost = 5 * time.Millisecond
+	floodBeginMost  = 25 * time.Millisecond
+	floodBegin      = 100 * time.Millisecond
+	// floodWorth is what part of a fragment is worth waiting for, if it is said to
+	// come: not to wait would make a create for that alone.
+	floodWorth = 32
 	// Nobody waits for so many fragments once that was in vain.
 	floodDoubtMin = 2
 	floodDoubtMax = 256
@@ -31,10 +42,11 @@ const (
 //
 // It is if whoever appends says so, see expect. Where nobody says anything, it
 // guesses, by how fast batches come. It may be wrong: what comes may stop, as it
-// does when whoever appends has all in flight that it may. Then it doubts itself for a number of fragments, which
-// doubles each time that it is wrong, until it is right. The zero value has seen
-// nothing. Guarded by Writer.mu.
+// does when whoever appends has all in flight that it may. Then it doubts itself
+// for a number of fragments, which doubles each time that it is wrong, until it is
+// right. The zero value has seen nothing. Guarded by Writer.mu.
 type flood struct {
+	began time.Time // when something came after a pause
 	last  time.Time // when something came
 	bytes float64   // that came; what came long before last counts less
 	hoped bool      // the open fragment was kept waiting
@@ -52,7 +64,7 @@ func (f *flood) expect(now time.Time, n int) { f.told, f.ready = now, n }
 // came takes in that n bytes have come.
 func (f *flood) came(now time.Time, n int) {
 	if now.Sub(f.last) > floodForget {
-		f.doubt, f.wrong = 0, 0
+		f.began, f.doubt, f.wrong = now, 0, 0
 	}
 	f.bytes = f.pace(now)*floodMemory.Seconds() + float64(n)
 	f.last = now
@@ -68,30 +80,42 @@ func (f *flood) pace(now time.Time) float64 {
 func (f *flood) on(now time.Time) bool { return f.pace(now) >= floodBytesPerSecond }
 
 // wait says after which time it must be decided anew whether the open fragment
-// is frozen; 0: it is frozen now. The fragment began at a time, and has so many
-// bytes of those that make it full; latency is that of creates.
-func (f *flood) wait(now, began time.Time, have, full int, latency time.Duration) time.Duration {
+// is frozen; 0: it is frozen now. It takes so many bytes; latency is that of
+// creates.
+func (f *flood) wait(now time.Time, open *filling, full int, latency time.Duration) time.Duration {
 	if now.Sub(f.told) < floodForget {
-		return f.sure(now, began, have, full)
+		return f.sure(now, open, full, latency)
 	}
 	most := max(latency.Seconds(), float64(full)/floodBytesPerSecond)
-	need := float64(full-have) / f.pace(now) // infinite, or not a number, if nothing came
+	need := float64(full-open.size()) / f.pace(now) // infinite, or not a number, if nothing came
 	left := floodPause - now.Sub(f.last)
-	if f.doubt > 0 || left <= 0 || !(need <= most-now.Sub(began).Seconds()) {
+	if open.lone || f.doubt > 0 || left <= 0 || !(need <= most-now.Sub(open.since).Seconds()) {
 		return 0
 	}
 	f.hoped = true
 	return min(left, floodPause/4)
 }
 
-// sure is wait where somebody says what is to come. Half a fragment is enough:
-// who has so much ready has more when that has come.
-func (f *flood) sure(now, began time.Time, have, full int) time.Duration {
-	left := min(floodPause-now.Sub(f.last), floodSureMost-now.Sub(began))
-	if have+f.ready < full/2 || left <= 0 {
+// sure is wait where somebody says what is to come. Who has half a fragment
+// ready has more when that has come. Of who has little ready, the next may wait
+// for what is kept here: that is not kept for long.
+func (f *flood) sure(now time.Time, open *filling, full int, latency time.Duration) time.Duration {
+	pause, most := floodPause, floodSureMost
+	worth := f.ready >= full/floodWorth || open.kept && f.ready > 0
+	switch half := open.size()+f.ready >= full/2; {
+	case f.ready >= full/2:
+		pause, most = floodSurePause, max(most, latency)
+	case half && (worth || !open.lone):
+	case worth && now.Sub(f.began) < floodBegin:
+		most = floodBeginMost
+	case worth:
+		most = floodLittleMost
+	default:
 		return 0
 	}
-	return min(left, floodPause/4)
+	open.kept = true // then for the rest as well
+	left := min(pause-now.Sub(f.last), most-now.Sub(open.since))
+	return max(0, min(left, floodPause/4))
 }
 
 // closed takes in that the open fragment has ended, full or not.

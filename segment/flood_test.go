@@ -125,3 +125,32 @@ func TestFloodThatStops(t *testing.T) {
 	require.Less(t, took[true], took[false]*12/10)
 	t.Log(took)
 }
+
+// Many that begin at once make one fragment: the first of them, alone on an idle
+// store, is kept for the others if they are said to be ready.
+func TestFloodBegins(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		s := newStore()
+		s.Add(blobtest.Fault{Kind: blobtest.Create, Delay: 3 * time.Millisecond})
+		w := create(t, s, Options{Room: semaphore.NewWeighted(1 << 30)})
+		a := newAppender(t, w)
+		const rounds, batches = 10, 100
+		for range rounds {
+			var acks []*ack
+			for i := range batches {
+				a.ready = (batches - i) * 4 << 10
+				x := newAck(t)
+				_, err := a.put(fragment.LogID(1+i), 4<<10, x)
+				require.NoError(t, err)
+				acks = append(acks, x)
+				time.Sleep(20 * time.Microsecond)
+			}
+			for _, x := range acks {
+				require.NoError(t, x.wait())
+			}
+			time.Sleep(2 * floodForget)
+		}
+		require.Len(t, fragmentsOf(s), rounds)
+		require.NoError(t, w.Close(t.Context()))
+	})
+}

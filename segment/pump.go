@@ -66,10 +66,7 @@ func (w *Writer) dueLocked() (bool, time.Duration) {
 	now := time.Now()
 	wait := max(patienceMin, w.latency/2) - now.Sub(f.since)
 	if w.flying == 0 || wait <= 0 {
-		wait = 0
-		if !f.lone {
-			wait = w.flood.wait(now, f.since, f.size(), w.opts.FragmentBytes, w.latency)
-		}
+		wait = w.flood.wait(now, f, w.opts.FragmentBytes, w.latency)
 	}
 	return wait <= 0, wait
 }
